@@ -1,0 +1,140 @@
+use std::fmt;
+
+use crate::atom::find_illegal;
+
+/// What an event is about (`patient`, `encounter`), and the name of the feed that carries it.
+///
+/// Column `event_records.category`; the path segment in `…/{category}/recent`. Never empty, and
+/// free of characters that XML 1.0 cannot carry.
+///
+/// Deployed feeds match categories without regard to case: the feed `/encounter/` carries events
+/// stored as `Encounter`. Equality here is exact; [`Category::folded`] is what feeds are matched by.
+///
+/// ```
+/// use atomfeed_core::Category;
+///
+/// let stored = Category::new("Encounter")?;
+/// let asked = Category::new("encounter")?;
+/// assert_ne!(stored, asked);
+/// assert_eq!(stored.folded(), asked.folded());
+/// # Ok::<(), atomfeed_core::InvalidCategory>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Category(String);
+
+impl Category {
+    /// Checks and takes a category name as it is spelled.
+    ///
+    /// # Errors
+    ///
+    /// When the name is empty or holds a character that XML 1.0 cannot carry.
+    pub fn new(name: impl Into<String>) -> Result<Self, InvalidCategory> {
+        let name = name.into();
+        if name.is_empty() {
+            return Err(InvalidCategory::Empty);
+        }
+        if let Some((offset, character)) = find_illegal(&name) {
+            return Err(InvalidCategory::Character { offset, character });
+        }
+        Ok(Self(name))
+    }
+
+    /// The name as it is spelled.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The name in Unicode lower case, letter by letter: two categories with the same folded name
+    /// are on the same feed.
+    pub fn folded(&self) -> String {
+        fold(&self.0)
+    }
+}
+
+impl fmt::Display for Category {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Why a text is no [`Category`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidCategory {
+    /// The name is empty.
+    #[error("a category name is empty: give a name, or leave the category out")]
+    Empty,
+    /// The name holds a character that no XML 1.0 document can carry.
+    #[error(
+        "a category name holds {character:?} at byte {offset}, which XML 1.0 cannot carry: remove it"
+    )]
+    Character {
+        /// Where the character begins, in bytes.
+        offset: usize,
+        /// The character.
+        character: char,
+    },
+}
+
+/// Lower case letter by letter, so that the result does not depend on a letter's neighbours.
+pub(crate) fn fold(name: &str) -> String {
+    name.chars().flat_map(char::to_lowercase).collect()
+}
+
+/// Which events a feed carries: all of them, or those of one category.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum FeedScope {
+    /// Every event: `…/recent`, `…/{n}`.
+    All,
+    /// The events of one category, in any case: `…/{category}/recent`, `…/{category}/{n}`.
+    Category(Category),
+}
+
+impl FeedScope {
+    /// The category, spelled as asked.
+    pub fn category(&self) -> Option<&Category> {
+        match self {
+            Self::All => None,
+            Self::Category(category) => Some(category),
+        }
+    }
+
+    /// What a feed's positions are kept under: the folded category, or nothing for all events.
+    pub fn key(&self) -> String {
+        self.category().map(Category::folded).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for FeedScope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("all events"),
+            Self::Category(category) => write!(f, "category {:?}", category.as_str()),
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folds_beyond_ascii() {
+        assert_eq!(fold("É"), fold("é"));
+        assert_eq!(fold("PATIENT"), "patient");
+        assert_eq!(fold("ΟΔΟΣ"), fold("οδοσ"), "no final sigma rule");
+    }
+
+    #[test]
+    fn refuses_what_cannot_name_a_feed() {
+        assert_eq!(Category::new(""), Err(InvalidCategory::Empty));
+        assert_eq!(
+            Category::new("a\u{1}"),
+            Err(InvalidCategory::Character {
+                offset: 1,
+                character: '\u{1}'
+            })
+        );
+    }
+}

@@ -1,0 +1,356 @@
+use chrono::{DateTime, Duration, Utc};
+
+use super::Harness;
+use crate::store::{ConsumerStore, FailedEventQuery, StoreErrorKind, UnitOfWork};
+use crate::{EntryId, Event, FailedEvent, Failure, FeedUri, Marker};
+
+fn feed(name: &str) -> FeedUri {
+    FeedUri::new(format!("http://127.0.0.1:8080/feed/{name}/recent")).expect("a feed address")
+}
+
+fn marker(name: &str, entry: u32) -> Marker {
+    Marker::new(feed(name))
+        .after(EntryId::of_event(entry))
+        .on_page(format!(
+            "http://127.0.0.1:8080/feed/{name}/{}",
+            entry / 5 + 1
+        ))
+}
+
+fn event(name: &str, number: u32) -> Event {
+    Event::new(EntryId::of_event(number), feed(name))
+        .with_text(
+            format!("Event {number}"),
+            format!("/{name}/{number}?v=full&n=1"),
+        )
+        .with_tags_column("patient,urgent")
+        .on_page(Some(format!("http://127.0.0.1:8080/feed/{name}/1")))
+        .at(Some(some_time()), Some(some_time() - Duration::seconds(3)))
+}
+
+fn some_time() -> DateTime<Utc> {
+    DateTime::from_timestamp(1_709_280_060, 0).unwrap_or_default()
+}
+
+fn failure(message: &str) -> Failure {
+    Failure::new(message, some_time() + Duration::microseconds(123_456))
+}
+
+type Work<H> = Box<dyn UnitOfWork<Conn = <H as Harness>::Conn>>;
+
+async fn begin<H: Harness>(store: &H::Store) -> Work<H> {
+    store.begin().await.expect("a transaction opens")
+}
+
+async fn commit<H: Harness>(work: Work<H>) {
+    work.commit().await.expect("a transaction commits");
+}
+
+async fn parked<H: Harness>(store: &H::Store, query: &FailedEventQuery) -> Vec<FailedEvent> {
+    begin::<H>(store)
+        .await
+        .failed_events(query)
+        .await
+        .expect("failed events are read")
+}
+
+/// A marker is made where there is none, moves from where it stands, and from nowhere else.
+pub async fn marker_is_made_moved_and_guarded<H: Harness>(harness: &H) {
+    let store = harness.store().await;
+    let (first, second) = (marker("patient", 1), marker("patient", 7));
+    assert_eq!(
+        store
+            .marker(first.feed_uri())
+            .await
+            .expect("a marker is read"),
+        None
+    );
+
+    let mut work = begin::<H>(&store).await;
+    work.move_marker(None, &first)
+        .await
+        .expect("a marker is made");
+    assert_eq!(
+        work.marker(first.feed_uri()).await.expect("read"),
+        Some(first.clone())
+    );
+    commit::<H>(work).await;
+    assert_eq!(
+        store.marker(first.feed_uri()).await.expect("read"),
+        Some(first.clone())
+    );
+
+    for from in [None, Some(&second), Some(&Marker::new(feed("patient")))] {
+        let mut work = begin::<H>(&store).await;
+        let error = work
+            .move_marker(from, &second)
+            .await
+            .expect_err("it stands elsewhere");
+        assert_eq!(error.kind(), StoreErrorKind::Conflict, "{error:?}");
+    }
+    let mut work = begin::<H>(&store).await;
+    work.move_marker(Some(&first), &second)
+        .await
+        .expect("a marker moves");
+    commit::<H>(work).await;
+    assert_eq!(
+        store.marker(first.feed_uri()).await.expect("read"),
+        Some(second)
+    );
+}
+
+/// Each feed has its marker.
+pub async fn markers_of_feeds_are_apart<H: Harness>(harness: &H) {
+    let store = harness.store().await;
+    let markers = [marker("drug", 2), marker("lab", 3)];
+    let mut work = begin::<H>(&store).await;
+    for marker in &markers {
+        work.move_marker(None, marker)
+            .await
+            .expect("a marker is made");
+    }
+    commit::<H>(work).await;
+    let mut work = begin::<H>(&store).await;
+    assert_eq!(work.markers().await.expect("markers are read"), markers);
+}
+
+/// A marker without an entry, or without a page, is kept and found again as such.
+pub async fn a_marker_may_name_no_entry<H: Harness>(harness: &H) {
+    let store = harness.store().await;
+    let start = Marker::new(feed("patient")).on_page("http://127.0.0.1:8080/feed/patient/0");
+    let mut work = begin::<H>(&store).await;
+    work.move_marker(None, &start)
+        .await
+        .expect("a marker is made");
+    commit::<H>(work).await;
+    assert_eq!(
+        store.marker(start.feed_uri()).await.expect("read"),
+        Some(start.clone())
+    );
+    let mut work = begin::<H>(&store).await;
+    work.move_marker(Some(&start), &marker("patient", 1))
+        .await
+        .expect("a marker moves");
+    commit::<H>(work).await;
+}
+
+/// What the worker writes and where the marker stands last together.
+pub async fn worker_and_marker_commit_together<H: Harness>(harness: &H) {
+    let store = harness.store().await;
+    let mut work = begin::<H>(&store).await;
+    harness.write(work.conn(), "1", "a").await;
+    work.move_marker(None, &marker("patient", 1))
+        .await
+        .expect("a marker is made");
+    commit::<H>(work).await;
+    assert_eq!(
+        harness.written(&store).await,
+        [("1".to_owned(), "a".to_owned())]
+    );
+}
+
+/// A transaction that is rolled back, or dropped, leaves nothing, and is in nobody's way.
+pub async fn what_is_rolled_back_or_dropped_never_happened<H: Harness>(harness: &H) {
+    let store = harness.store().await;
+    for drop_it in [false, true] {
+        let mut work = begin::<H>(&store).await;
+        harness.write(work.conn(), "1", "a").await;
+        work.move_marker(None, &marker("patient", 1))
+            .await
+            .expect("a marker is made");
+        work.park(&event("patient", 1), &failure("boom"))
+            .await
+            .expect("an event is parked");
+        match drop_it {
+            true => drop(work),
+            false => work.rollback().await.expect("a transaction rolls back"),
+        }
+        assert_eq!(harness.written(&store).await, []);
+        assert_eq!(store.marker(&feed("patient")).await.expect("read"), None);
+        assert_eq!(
+            parked::<H>(&store, &FailedEventQuery::of(feed("patient"))).await,
+            []
+        );
+    }
+}
+
+/// A failed event is read with everything that was parked.
+pub async fn failed_events_come_back_as_parked<H: Harness>(harness: &H) {
+    let store = harness.store().await;
+    let bare = Event::new(EntryId::of_event(2), feed("patient"));
+    let mut work = begin::<H>(&store).await;
+    work.park(&event("patient", 1), &failure("boom"))
+        .await
+        .expect("an event is parked");
+    work.park(&bare, &failure(""))
+        .await
+        .expect("an event is parked");
+    commit::<H>(work).await;
+
+    let found = parked::<H>(&store, &FailedEventQuery::of(feed("patient"))).await;
+    let expected = [
+        FailedEvent::new(
+            found[0].id,
+            event("patient", 1).as_retry(true),
+            failure("boom"),
+            0,
+        ),
+        FailedEvent::new(found[1].id, bare.as_retry(true), failure(""), 0),
+    ];
+    assert_eq!(found, expected);
+}
+
+/// Failed events come in the order in which they were parked, feed by feed, page by page.
+pub async fn failed_events_are_read_in_order_and_by_page<H: Harness>(harness: &H) {
+    let store = harness.store().await;
+    let mut work = begin::<H>(&store).await;
+    for number in 1..=25 {
+        work.park(&event("patient", number), &failure("boom"))
+            .await
+            .expect("parked");
+        work.park(&event("lab", number), &failure("boom"))
+            .await
+            .expect("parked");
+    }
+    assert_eq!(
+        work.failed_event_count(&feed("patient"))
+            .await
+            .expect("counted"),
+        25
+    );
+    commit::<H>(work).await;
+
+    let mut seen = Vec::new();
+    let mut query = FailedEventQuery::of(feed("patient")).limit(10);
+    loop {
+        let page = parked::<H>(&store, &query).await;
+        let Some(last) = page.last() else { break };
+        query = query.after(last.id);
+        seen.extend(page.into_iter().map(|failed| failed.event.id().clone()));
+    }
+    assert_eq!(seen, (1..=25).map(EntryId::of_event).collect::<Vec<_>>());
+}
+
+/// A retry that fails counts, is logged, and leaves the first failure as it was.
+pub async fn a_retry_that_fails_is_counted_and_logged<H: Harness>(harness: &H) {
+    let store = harness.store().await;
+    let mut work = begin::<H>(&store).await;
+    work.park(&event("patient", 1), &failure("first"))
+        .await
+        .expect("parked");
+    commit::<H>(work).await;
+    let all = FailedEventQuery::of(feed("patient"));
+    for (retries, message) in (1..).zip(["second", "third"]) {
+        let failed = parked::<H>(&store, &all).await.remove(0);
+        let mut work = begin::<H>(&store).await;
+        work.record_failed_retry(&failed, &failure(message))
+            .await
+            .expect("recorded");
+        commit::<H>(work).await;
+        let failed = parked::<H>(&store, &all).await.remove(0);
+        assert_eq!(failed.retries, retries);
+        assert_eq!(failed.failure, failure("first"));
+    }
+    assert_eq!(
+        parked::<H>(&store, &all.clone().retries_below(Some(2))).await,
+        []
+    );
+    assert_eq!(
+        parked::<H>(&store, &all.retries_below(Some(3))).await.len(),
+        1
+    );
+
+    let event = event("patient", 1);
+    let mut work = begin::<H>(&store).await;
+    let log = work
+        .retry_log(event.feed_uri(), event.id())
+        .await
+        .expect("the log is read");
+    let logged: Vec<_> = log.iter().map(|row| row.failure.message()).collect();
+    assert_eq!(logged, ["second", "third"]);
+    assert_eq!(log[0].event_content, event.content());
+}
+
+/// A retry that succeeds removes the event and its rows in the retry log, and no others.
+pub async fn a_retry_that_succeeds_removes_both<H: Harness>(harness: &H) {
+    let store = harness.store().await;
+    let mut work = begin::<H>(&store).await;
+    for number in [1, 2] {
+        work.park(&event("patient", number), &failure("boom"))
+            .await
+            .expect("parked");
+    }
+    let all = FailedEventQuery::of(feed("patient"));
+    for failed in work.failed_events(&all).await.expect("read") {
+        work.record_failed_retry(&failed, &failure("again"))
+            .await
+            .expect("recorded");
+    }
+    commit::<H>(work).await;
+
+    let failed = parked::<H>(&store, &all).await;
+    let mut work = begin::<H>(&store).await;
+    work.remove_failed_event(&failed[0]).await.expect("removed");
+    commit::<H>(work).await;
+
+    assert_eq!(parked::<H>(&store, &all).await, failed[1..]);
+    let mut work = begin::<H>(&store).await;
+    for (number, rows) in [(1, 0), (2, 1)] {
+        let event = event("patient", number);
+        let log = work
+            .retry_log(event.feed_uri(), event.id())
+            .await
+            .expect("the log is read");
+        assert_eq!(log.len(), rows, "event {number}");
+    }
+}
+
+/// Of two that deal with a failed event, the second is told.
+pub async fn a_failed_event_is_taken_once<H: Harness>(harness: &H) {
+    let store = harness.store().await;
+    let mut work = begin::<H>(&store).await;
+    work.park(&event("patient", 1), &failure("boom"))
+        .await
+        .expect("parked");
+    commit::<H>(work).await;
+    let failed = parked::<H>(&store, &FailedEventQuery::of(feed("patient")))
+        .await
+        .remove(0);
+    let mut work = begin::<H>(&store).await;
+    work.remove_failed_event(&failed).await.expect("removed");
+    commit::<H>(work).await;
+
+    let mut work = begin::<H>(&store).await;
+    let error = work
+        .remove_failed_event(&failed)
+        .await
+        .expect_err("it is gone");
+    assert_eq!(error.kind(), StoreErrorKind::Conflict);
+    drop(work);
+    let mut work = begin::<H>(&store).await;
+    let error = work
+        .record_failed_retry(&failed, &failure("x"))
+        .await
+        .expect_err("it is gone");
+    assert_eq!(error.kind(), StoreErrorKind::Conflict);
+}
+
+/// Parking keeps large and odd texts.
+pub async fn large_failures_are_kept<H: Harness>(harness: &H) {
+    let store = harness.store().await;
+    let content = "]]>&amp;<é😀\r\n".repeat(1 << 16);
+    let large = event("patient", 1).with_text("😀".repeat(200), content);
+    let mut work = begin::<H>(&store).await;
+    work.park(&large, &failure(&"😀".repeat(1 << 18)))
+        .await
+        .expect("parked");
+    commit::<H>(work).await;
+    let found = parked::<H>(&store, &FailedEventQuery::of(feed("patient")))
+        .await
+        .remove(0);
+    assert_eq!(found.event, large.as_retry(true));
+    assert_eq!(
+        found.failure.message(),
+        "😀".repeat(crate::MAX_ERROR_MESSAGE / 2)
+    );
+}

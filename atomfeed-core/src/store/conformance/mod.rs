@@ -1,0 +1,68 @@
+//! One suite that every store passes: whose suite is green *is* a store.
+//!
+//! The cases are ordinary functions over a [`Harness`]; [`conformance_tests!`](crate::conformance_tests)
+//! makes one `#[tokio::test]` of each, so that a failure names its case and its store. They panic
+//! where a store breaks a promise.
+//!
+//! ```
+//! # mod suite {
+//! use atomfeed_core::store::conformance::MemoryHarness;
+//!
+//! atomfeed_core::conformance_tests!(MemoryHarness);
+//! # }
+//! ```
+
+mod consumer;
+mod harness;
+mod publisher;
+mod sequence;
+
+pub use consumer::*;
+#[cfg(feature = "sqlite")]
+pub use harness::SqliteHarness;
+pub use harness::{Harness, MemoryHarness, Rows};
+pub use publisher::*;
+pub use sequence::*;
+
+/// Makes a `#[tokio::test]` of every case of the suite, over the harness that an expression makes.
+/// The calling crate needs `tokio` with `macros` and `rt`.
+#[macro_export]
+macro_rules! conformance_tests {
+    ($harness:expr) => {
+        $crate::conformance_tests!(@ $harness;
+            marker_is_made_moved_and_guarded,
+            markers_of_feeds_are_apart,
+            a_marker_may_name_no_entry,
+            worker_and_marker_commit_together,
+            what_is_rolled_back_or_dropped_never_happened,
+            failed_events_come_back_as_parked,
+            failed_events_are_read_in_order_and_by_page,
+            a_retry_that_fails_is_counted_and_logged,
+            a_retry_that_succeeds_removes_both,
+            a_failed_event_is_taken_once,
+            large_failures_are_kept,
+            an_event_lasts_when_its_transaction_does,
+            every_field_comes_back,
+            illegal_characters_are_refused,
+            an_event_with_a_known_uuid_is_refused,
+            ids_ascend_and_are_never_given_twice,
+            times_come_back_to_the_microsecond,
+            feeds_match_categories_in_any_case,
+            ranges_are_cut_as_asked,
+            positions_are_found_below_and_above,
+            offset_markers_are_one_a_category,
+            chunking_is_settled_once,
+            chunk_length_changes_beyond_what_is_published,
+            time_chunks_end_for_good,
+            times_never_go_back_on_time_chunks,
+        );
+    };
+    (@ $harness:expr; $($case:ident),+ $(,)?) => {
+        $(
+            #[::tokio::test]
+            async fn $case() {
+                $crate::store::conformance::$case(&$harness).await;
+            }
+        )+
+    };
+}

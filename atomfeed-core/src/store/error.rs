@@ -1,0 +1,114 @@
+use std::error::Error as StdError;
+use std::fmt;
+
+use crate::{FailedEvent, InvalidEvent, Marker};
+
+/// What a store answers.
+pub type StoreResult<T> = Result<T, StoreError>;
+
+/// What went wrong in a store: its meaning, what was being done, and the cause.
+///
+/// One concrete type for all stores, so that no database library is part of this crate's interface.
+pub struct StoreError {
+    kind: StoreErrorKind,
+    context: String,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+/// What a [`StoreError`] means to who gets it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum StoreErrorKind {
+    /// The database cannot be reached or did not answer in time; trying again later may help.
+    Unavailable,
+    /// Somebody else moved the marker, or took the failed event, first. Read again, then decide.
+    Conflict,
+    /// An event with this uuid is there already.
+    Duplicate,
+    /// What was asked for is not allowed; the message says what is. Nothing was written.
+    Refused,
+    /// The tables hold something that this library cannot make sense of.
+    InvalidData,
+    /// The database refused a statement.
+    Database,
+}
+
+impl StoreError {
+    /// An error without a cause. `context` says what was being done, to what, and what can be done.
+    pub fn new(kind: StoreErrorKind, context: impl Into<String>) -> Self {
+        Self {
+            kind,
+            context: context.into(),
+            source: None,
+        }
+    }
+
+    /// Adds the cause.
+    #[must_use]
+    pub fn caused_by(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// What the error means.
+    pub fn kind(&self) -> StoreErrorKind {
+        self.kind
+    }
+
+    /// Somebody else moved the marker first.
+    pub(crate) fn marker_conflict(to: &Marker) -> Self {
+        Self::new(
+            StoreErrorKind::Conflict,
+            format!(
+                "moving the marker of {}: another consumer has moved it meanwhile; read it again, \
+                 and see that one consumer at a time follows this feed",
+                to.feed_uri()
+            ),
+        )
+    }
+
+    /// Somebody else took the failed event first.
+    pub(crate) fn not_parked(failed: &FailedEvent) -> Self {
+        Self::new(
+            StoreErrorKind::Conflict,
+            format!(
+                "retrying event {} of {}: it is not parked any more; another consumer or a person \
+                 has dealt with it meanwhile",
+                failed.event.id(),
+                failed.event.feed_uri()
+            ),
+        )
+    }
+}
+
+impl fmt::Debug for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoreError")
+            .field("kind", &self.kind)
+            .field("context", &self.context)
+            .field("source", &self.source)
+            .finish()
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.context)
+    }
+}
+
+impl StdError for StoreError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}
+
+impl From<InvalidEvent> for StoreError {
+    fn from(invalid: InvalidEvent) -> Self {
+        Self::new(
+            StoreErrorKind::Refused,
+            "publishing an event that no page could carry",
+        )
+        .caused_by(invalid)
+    }
+}

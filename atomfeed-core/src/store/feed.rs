@@ -1,0 +1,137 @@
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+
+use super::StoreResult;
+use crate::chunking::{ChunkingChange, ChunkingHistory, ChunkingHistoryEntry, ChunkingStrategy};
+use crate::{EventRecord, FeedScope};
+
+/// "Up to and including `event_id` there are `event_count` events": what makes positions cheap.
+///
+/// The shape of a row of `event_records_offset_marker`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct OffsetMarker {
+    /// The id of an event of the feed; 0 stands before the first.
+    pub event_id: i64,
+    /// How many events of the feed have an id up to and including it.
+    pub event_count: u64,
+}
+
+/// Which rows of a feed to read, in the order of their ids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordRange {
+    /// Only ids above this.
+    pub after: i64,
+    /// Only ids up to and including this.
+    pub through: Option<i64>,
+    /// So many of them are passed over.
+    pub skip: u64,
+    /// At most so many are read.
+    pub limit: u64,
+}
+
+/// Which times of a feed to read: from `start` on, before `end`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimeBounds {
+    /// The first time; `None` for all that is before `end`.
+    pub start: Option<DateTime<Utc>>,
+    /// The first time that is not meant any more.
+    pub end: DateTime<Utc>,
+}
+
+/// Reads published events by position, and keeps what makes that cheap.
+///
+/// Only committed events are seen, and an event, once seen, is seen by every later call: ids become
+/// visible in order. What is done with these primitives is written once, in `atomfeed-server`.
+#[async_trait]
+pub trait FeedStore: Send + Sync + 'static {
+    /// The chunking history; `None` while the feed has none.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreErrorKind::InvalidData`](super::StoreErrorKind::InvalidData) when the rows of
+    /// `chunking_history` make no sense. This and every other call: as the database has it.
+    async fn chunking(&self) -> StoreResult<Option<ChunkingHistory>>;
+
+    /// Settles how the feed is chunked, unless it is settled, and says how that is.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreErrorKind::Refused`](super::StoreErrorKind::Refused) when the feed is chunked by the
+    /// other strategy.
+    async fn settle_chunking(
+        &self,
+        strategy: ChunkingStrategy,
+        first: ChunkingHistoryEntry,
+    ) -> StoreResult<ChunkingHistory>;
+
+    /// Adds a row to the chunking history, under the lock that keeps events from being published
+    /// meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// As [`ChunkingChange::plan`]: nothing is written then.
+    async fn change_chunking(
+        &self,
+        change: ChunkingChange,
+        now: DateTime<Utc>,
+    ) -> StoreResult<ChunkingHistoryEntry>;
+
+    /// The rows of a feed in a range of ids.
+    async fn records(&self, scope: &FeedScope, range: RecordRange)
+    -> StoreResult<Vec<EventRecord>>;
+
+    /// The rows of a feed in a range of times, in the order of their ids.
+    async fn records_between(
+        &self,
+        scope: &FeedScope,
+        bounds: TimeBounds,
+    ) -> StoreResult<Vec<EventRecord>>;
+
+    /// How many rows of a feed have an id above `after`, and up to and including `through`.
+    async fn count(&self, scope: &FeedScope, after: i64, through: Option<i64>) -> StoreResult<u64>;
+
+    /// The ids of every `n`-th row of a feed above `after`: the n-th, the 2n-th, …
+    async fn every_nth_id(&self, scope: &FeedScope, after: i64, n: u64) -> StoreResult<Vec<i64>>;
+
+    /// The newest id of all events; 0 when there is none.
+    async fn newest_id(&self) -> StoreResult<i64>;
+
+    /// The newest time of all events.
+    async fn newest_timestamp(&self) -> StoreResult<Option<DateTime<Utc>>>;
+
+    /// The kept position with the greatest count at or below `count`; the default (0, 0) when none
+    /// is kept.
+    async fn position_below(&self, scope: &FeedScope, count: u64) -> StoreResult<OffsetMarker>;
+
+    /// The kept position with the smallest count at or above `count`.
+    async fn position_above(
+        &self,
+        scope: &FeedScope,
+        count: u64,
+    ) -> StoreResult<Option<OffsetMarker>>;
+
+    /// Keeps positions; those that are kept already stay.
+    async fn keep_positions(
+        &self,
+        scope: &FeedScope,
+        positions: &[OffsetMarker],
+    ) -> StoreResult<()>;
+
+    /// The time before which time chunks have ended.
+    async fn sealed_until(&self) -> StoreResult<Option<DateTime<Utc>>>;
+
+    /// Ends all time chunks before `time`, under the lock under which events get their times: when
+    /// this returns, no event can be published before `time` any more, and every one that was is
+    /// seen.
+    async fn seal_until(&self, time: DateTime<Utc>) -> StoreResult<()>;
+
+    /// The categories that occur, as they are spelled, in any order.
+    async fn categories(&self) -> StoreResult<Vec<String>>;
+
+    /// The row of `event_records_offset_marker` for a category as it is spelled, or for all events
+    /// (`""`).
+    async fn offset_marker(&self, category: &str) -> StoreResult<Option<OffsetMarker>>;
+
+    /// Writes that row; there is one per category.
+    async fn write_offset_marker(&self, category: &str, marker: OffsetMarker) -> StoreResult<()>;
+}

@@ -1,0 +1,183 @@
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+
+use super::MemoryStore;
+use crate::chunking::{ChunkingChange, ChunkingHistory, ChunkingHistoryEntry, ChunkingStrategy};
+use crate::store::{
+    FeedStore, OffsetMarker, RecordRange, SequenceState, StoreError, StoreResult, TimeBounds,
+};
+use crate::{EventRecord, FeedScope};
+
+#[async_trait]
+impl FeedStore for MemoryStore {
+    async fn chunking(&self) -> StoreResult<Option<ChunkingHistory>> {
+        let tables = self.shared.read();
+        tables.state.history(&tables.history)
+    }
+
+    async fn settle_chunking(
+        &self,
+        strategy: ChunkingStrategy,
+        first: ChunkingHistoryEntry,
+    ) -> StoreResult<ChunkingHistory> {
+        let _lock = self.lock().await;
+        let mut tables = self.shared.write();
+        tables.state.settle(strategy)?;
+        if tables.history.is_empty() {
+            tables.history.push(first);
+        }
+        ChunkingHistory::new(strategy, tables.history.clone()).map_err(StoreError::from)
+    }
+
+    async fn change_chunking(
+        &self,
+        change: ChunkingChange,
+        now: DateTime<Utc>,
+    ) -> StoreResult<ChunkingHistoryEntry> {
+        let _lock = self.lock().await;
+        let mut tables = self.shared.write();
+        let history = tables
+            .state
+            .history(&tables.history)?
+            .ok_or_else(|| StoreError::from(crate::chunking::InvalidChunkingHistory::Empty))?;
+        let newest = tables.records.iter().map(|record| record.timestamp).max();
+        let reached = SequenceState::reached(&history, tables.records.len() as u64, newest, now);
+        let entry = change.plan(&history, reached)?;
+        tables.history.push(entry);
+        Ok(entry)
+    }
+
+    async fn records(
+        &self,
+        scope: &FeedScope,
+        range: RecordRange,
+    ) -> StoreResult<Vec<EventRecord>> {
+        let tables = self.shared.read();
+        let records = tables
+            .after(scope, range.after)
+            .take_while(|record| range.through.is_none_or(|through| record.id <= through));
+        let skip = usize::try_from(range.skip).unwrap_or(usize::MAX);
+        let limit = usize::try_from(range.limit).unwrap_or(usize::MAX);
+        Ok(records.skip(skip).take(limit).cloned().collect())
+    }
+
+    async fn records_between(
+        &self,
+        scope: &FeedScope,
+        bounds: TimeBounds,
+    ) -> StoreResult<Vec<EventRecord>> {
+        let tables = self.shared.read();
+        let within = |record: &&EventRecord| {
+            bounds.start.is_none_or(|start| record.timestamp >= start)
+                && record.timestamp < bounds.end
+        };
+        Ok(tables
+            .after(scope, i64::MIN)
+            .filter(within)
+            .cloned()
+            .collect())
+    }
+
+    async fn count(&self, scope: &FeedScope, after: i64, through: Option<i64>) -> StoreResult<u64> {
+        let tables = self.shared.read();
+        let within = |record: &&EventRecord| through.is_none_or(|through| record.id <= through);
+        Ok(tables.after(scope, after).take_while(within).count() as u64)
+    }
+
+    async fn every_nth_id(&self, scope: &FeedScope, after: i64, n: u64) -> StoreResult<Vec<i64>> {
+        let tables = self.shared.read();
+        let n = usize::try_from(n.max(1)).unwrap_or(usize::MAX);
+        Ok(tables
+            .after(scope, after)
+            .skip(n - 1)
+            .step_by(n)
+            .map(|record| record.id)
+            .collect())
+    }
+
+    async fn newest_id(&self) -> StoreResult<i64> {
+        Ok(self.shared.read().last_id())
+    }
+
+    async fn newest_timestamp(&self) -> StoreResult<Option<DateTime<Utc>>> {
+        Ok(self
+            .shared
+            .read()
+            .records
+            .iter()
+            .map(|record| record.timestamp)
+            .max())
+    }
+
+    async fn position_below(&self, scope: &FeedScope, count: u64) -> StoreResult<OffsetMarker> {
+        let key = scope.key();
+        let tables = self.shared.read();
+        let mut below = tables.positions.range((key.clone(), 0)..=(key, count));
+        let found = below
+            .next_back()
+            .map(|((_, event_count), &event_id)| OffsetMarker {
+                event_id,
+                event_count: *event_count,
+            });
+        Ok(found.unwrap_or_default())
+    }
+
+    async fn position_above(
+        &self,
+        scope: &FeedScope,
+        count: u64,
+    ) -> StoreResult<Option<OffsetMarker>> {
+        let key = scope.key();
+        let tables = self.shared.read();
+        let mut above = tables
+            .positions
+            .range((key.clone(), count)..=(key, u64::MAX));
+        Ok(above
+            .next()
+            .map(|((_, event_count), &event_id)| OffsetMarker {
+                event_id,
+                event_count: *event_count,
+            }))
+    }
+
+    async fn keep_positions(
+        &self,
+        scope: &FeedScope,
+        positions: &[OffsetMarker],
+    ) -> StoreResult<()> {
+        let key = scope.key();
+        let mut tables = self.shared.write();
+        for position in positions {
+            let at = (key.clone(), position.event_count);
+            tables.positions.entry(at).or_insert(position.event_id);
+        }
+        Ok(())
+    }
+
+    async fn sealed_until(&self) -> StoreResult<Option<DateTime<Utc>>> {
+        Ok(self.shared.read().state.sealed_until)
+    }
+
+    async fn seal_until(&self, time: DateTime<Utc>) -> StoreResult<()> {
+        let _lock = self.lock().await;
+        let mut tables = self.shared.write();
+        tables.state.sealed_until = tables.state.sealed_until.max(Some(time));
+        Ok(())
+    }
+
+    async fn categories(&self) -> StoreResult<Vec<String>> {
+        Ok(self.shared.read().spellings.iter().cloned().collect())
+    }
+
+    async fn offset_marker(&self, category: &str) -> StoreResult<Option<OffsetMarker>> {
+        Ok(self.shared.read().offset_markers.get(category).copied())
+    }
+
+    async fn write_offset_marker(&self, category: &str, marker: OffsetMarker) -> StoreResult<()> {
+        self.shared
+            .write()
+            .offset_markers
+            .insert(category.to_owned(), marker);
+        Ok(())
+    }
+}

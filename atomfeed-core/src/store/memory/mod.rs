@@ -1,0 +1,130 @@
+//! A store in memory: the reference for every other, and a real one where nothing must outlive the
+//! process.
+
+mod consumer;
+mod feed;
+mod tables;
+mod transaction;
+
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use tokio::sync::{Mutex, OwnedMutexGuard};
+
+use self::tables::Tables;
+pub use self::transaction::MemoryConnection;
+use super::{ConsumerStore, OffsetMarker, OutboxStore, StoreResult, UnitOfWork};
+use crate::chunking::{ChunkingHistoryEntry, ChunkingStrategy};
+use crate::{EventRecord, NewEvent};
+
+/// Events, markers and failures in memory. Clones share what they hold.
+///
+/// Transactions are real: one is open at a time, others wait for it; what is dropped without a
+/// commit never happened; readers see what was committed, and only that.
+///
+/// ```
+/// use atomfeed_core::store::{FeedStore, MemoryStore, OutboxStore};
+/// use atomfeed_core::{Clock, NewEvent, SystemClock};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = MemoryStore::new();
+/// let mut transaction = store.transaction().await;
+/// let event = NewEvent::new("Patient", "/patient/1");
+/// store.publish(&mut transaction, &event, SystemClock.now()).await?;
+/// assert_eq!(store.newest_id().await?, 0, "not committed yet");
+/// transaction.commit();
+/// assert_eq!(store.newest_id().await?, 1);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct MemoryStore {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    tables: RwLock<Tables>,
+    /// Held by the one transaction that is open.
+    writer: Arc<Mutex<()>>,
+}
+
+impl Shared {
+    // A panic while the lock was held left the tables as they were: every change to them is one
+    // commit, which does not panic half-way.
+    fn read(&self) -> RwLockReadGuard<'_, Tables> {
+        self.tables.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Tables> {
+        self.tables.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl MemoryStore {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Opens a transaction, once no other is open.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing stays open when the future is dropped.
+    pub async fn transaction(&self) -> MemoryConnection {
+        let lock = self.lock().await;
+        MemoryConnection::new(Arc::clone(&self.shared), lock)
+    }
+
+    /// The committed rows of an application's own table (see [`MemoryConnection::put`]), by key.
+    pub fn rows(&self, table: &str) -> Vec<(String, String)> {
+        self.shared.read().rows(table)
+    }
+
+    /// Fills an empty store with rows as a deployed system holds them, ids and all.
+    pub fn load(
+        &self,
+        strategy: ChunkingStrategy,
+        history: &[ChunkingHistoryEntry],
+        records: &[EventRecord],
+        offset_markers: &[(String, OffsetMarker)],
+    ) {
+        let mut tables = self.shared.write();
+        tables.state.strategy = Some(strategy);
+        tables.history = history.to_vec();
+        for record in records {
+            tables.insert_record(record.clone());
+        }
+        tables.offset_markers.extend(offset_markers.iter().cloned());
+    }
+
+    async fn lock(&self) -> OwnedMutexGuard<()> {
+        Arc::clone(&self.shared.writer).lock_owned().await
+    }
+}
+
+#[async_trait]
+impl OutboxStore for MemoryStore {
+    type Conn = MemoryConnection;
+
+    async fn publish(
+        &self,
+        conn: &mut MemoryConnection,
+        event: &NewEvent,
+        now: DateTime<Utc>,
+    ) -> StoreResult<()> {
+        conn.publish(event, now)
+    }
+}
+
+#[async_trait]
+impl ConsumerStore for MemoryStore {
+    type Conn = MemoryConnection;
+
+    async fn begin(&self) -> StoreResult<Box<dyn UnitOfWork<Conn = MemoryConnection>>> {
+        Ok(Box::new(self.transaction().await))
+    }
+}

@@ -1,0 +1,84 @@
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use crate::category::fold;
+use crate::chunking::ChunkingHistoryEntry;
+use crate::store::{OffsetMarker, SequenceState};
+use crate::{EventRecord, FailedEvent, FailedEventRetryLog, FeedScope, Marker};
+
+/// What was committed.
+#[derive(Debug, Default)]
+pub(super) struct Tables {
+    /// Ids ascend.
+    pub(super) records: Vec<EventRecord>,
+    /// For each folded category, where its records stand in `records`.
+    by_category: BTreeMap<String, Vec<usize>>,
+    pub(super) spellings: BTreeSet<String>,
+    pub(super) uuids: HashSet<String>,
+    pub(super) history: Vec<ChunkingHistoryEntry>,
+    pub(super) state: SequenceState,
+    /// By feed and count.
+    pub(super) positions: BTreeMap<(String, u64), i64>,
+    pub(super) offset_markers: BTreeMap<String, OffsetMarker>,
+    pub(super) markers: BTreeMap<String, Marker>,
+    pub(super) failed: BTreeMap<i64, FailedEvent>,
+    pub(super) retry_log: BTreeMap<RetryKey, FailedEventRetryLog>,
+    /// The application's own rows, by table and key.
+    pub(super) rows: BTreeMap<RowKey, String>,
+    pub(super) last_failed_id: i64,
+    pub(super) last_retry_id: i64,
+}
+
+/// Feed, event, and id of a row of the retry log.
+pub(super) type RetryKey = (String, String, i64);
+
+/// Table and key of a row of the application's own.
+pub(super) type RowKey = (String, String);
+
+impl Tables {
+    pub(super) fn insert_record(&mut self, record: EventRecord) {
+        let index = self.records.len();
+        if let Some(category) = &record.category {
+            self.by_category
+                .entry(fold(category))
+                .or_default()
+                .push(index);
+            self.spellings.insert(category.clone());
+        }
+        self.uuids.insert(record.uuid.clone());
+        self.records.push(record);
+    }
+
+    pub(super) fn last_id(&self) -> i64 {
+        self.records.last().map_or(0, |record| record.id)
+    }
+
+    /// The records of a feed with an id above `after`, in the order of their ids.
+    pub(super) fn after(
+        &self,
+        scope: &FeedScope,
+        after: i64,
+    ) -> Box<dyn Iterator<Item = &EventRecord> + '_> {
+        match scope {
+            FeedScope::All => {
+                let from = self.records.partition_point(|record| record.id <= after);
+                Box::new(self.records[from..].iter())
+            }
+            FeedScope::Category(category) => {
+                let indices = self
+                    .by_category
+                    .get(&category.folded())
+                    .map_or(&[][..], |all| all);
+                let from = indices.partition_point(|&index| self.records[index].id <= after);
+                Box::new(indices[from..].iter().map(|&index| &self.records[index]))
+            }
+        }
+    }
+
+    pub(super) fn rows(&self, table: &str) -> Vec<(String, String)> {
+        self.rows
+            .range((table.to_owned(), String::new())..)
+            .take_while(|((name, _), _)| name == table)
+            .map(|((_, key), value)| (key.clone(), value.clone()))
+            .collect()
+    }
+}

@@ -1,0 +1,178 @@
+use async_trait::async_trait;
+
+use super::StoreResult;
+use crate::{EntryId, Event, FailedEvent, FailedEventRetryLog, Failure, FeedUri, Marker};
+
+/// A consumer's database: opens transactions.
+#[async_trait]
+pub trait ConsumerStore: Send + Sync + 'static {
+    /// What the worker is lent: `sqlx::SqliteConnection`, say. A worker for another database does
+    /// not compile.
+    type Conn: ?Sized + Send + 'static;
+
+    /// Opens a transaction.
+    ///
+    /// # Errors
+    ///
+    /// When the database cannot be reached, or stays locked for longer than it waits.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing stays open when the future is dropped.
+    async fn begin(&self) -> StoreResult<Box<dyn UnitOfWork<Conn = Self::Conn>>>;
+
+    /// How far a feed has been read, in a transaction of its own; stores override this where they
+    /// can read without one.
+    ///
+    /// # Errors
+    ///
+    /// As [`begin`](Self::begin) and [`MarkerStore::marker`].
+    async fn marker(&self, feed_uri: &FeedUri) -> StoreResult<Option<Marker>> {
+        let mut work = self.begin().await?;
+        let marker = work.marker(feed_uri).await?;
+        work.rollback().await?;
+        Ok(marker)
+    }
+}
+
+/// One open transaction. What is dropped without [`commit`](Self::commit) is rolled back.
+#[async_trait]
+pub trait UnitOfWork: MarkerStore + FailedEventStore + Send {
+    /// What the worker is lent.
+    type Conn: ?Sized + Send + 'static;
+
+    /// The connection on which this transaction is open.
+    fn conn(&mut self) -> &mut Self::Conn;
+
+    /// Makes all of it last, or none of it.
+    ///
+    /// # Errors
+    ///
+    /// As the database has it. After an error it is unknown whether it lasts: read the marker
+    /// before anything is done again.
+    ///
+    /// # Cancel safety
+    ///
+    /// As after an error: when the future is dropped, it is unknown.
+    async fn commit(self: Box<Self>) -> StoreResult<()>;
+
+    /// Undoes all of it.
+    ///
+    /// # Errors
+    ///
+    /// As the database has it; nothing lasts then either.
+    async fn rollback(self: Box<Self>) -> StoreResult<()>;
+}
+
+/// The markers: how far each feed has been read (table `markers`).
+#[async_trait]
+pub trait MarkerStore: Send {
+    /// The marker of a feed. Columns that hold NULL or an empty text are read as nothing.
+    ///
+    /// # Errors
+    ///
+    /// This and every other call: as the database has it.
+    async fn marker(&mut self, feed_uri: &FeedUri) -> StoreResult<Option<Marker>>;
+
+    /// All markers, in the order of their feeds.
+    async fn markers(&mut self) -> StoreResult<Vec<Marker>>;
+
+    /// Moves a marker that stands where `from` says, or makes it where there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreErrorKind::Conflict`](super::StoreErrorKind::Conflict) when it stands elsewhere: two
+    /// consumers can not both move it.
+    async fn move_marker(&mut self, from: Option<&Marker>, to: &Marker) -> StoreResult<()>;
+}
+
+/// The events that failed and wait (tables `failed_events`, `failed_event_retry_log`).
+#[async_trait]
+pub trait FailedEventStore: Send {
+    /// Parks an event with its first failure, with no retries.
+    ///
+    /// # Errors
+    ///
+    /// This and every other call: as the database has it.
+    async fn park(&mut self, event: &Event, failure: &Failure) -> StoreResult<()>;
+
+    /// Failed events in the order in which they were parked; each [`Event::is_retry`].
+    async fn failed_events(&mut self, query: &FailedEventQuery) -> StoreResult<Vec<FailedEvent>>;
+
+    /// How many events of a feed are parked.
+    async fn failed_event_count(&mut self, feed_uri: &FeedUri) -> StoreResult<u64>;
+
+    /// Writes down that a retry failed: one more retry, one more row in the retry log.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreErrorKind::Conflict`](super::StoreErrorKind::Conflict) when the event is not parked
+    /// any more.
+    async fn record_failed_retry(
+        &mut self,
+        failed: &FailedEvent,
+        failure: &Failure,
+    ) -> StoreResult<()>;
+
+    /// Removes a failed event that has succeeded, and its rows in the retry log.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreErrorKind::Conflict`](super::StoreErrorKind::Conflict) when it is not parked any
+    /// more.
+    async fn remove_failed_event(&mut self, failed: &FailedEvent) -> StoreResult<()>;
+
+    /// The retries of an event of a feed that failed, oldest first.
+    async fn retry_log(
+        &mut self,
+        feed_uri: &FeedUri,
+        event_id: &EntryId,
+    ) -> StoreResult<Vec<FailedEventRetryLog>>;
+}
+
+/// Which failed events to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FailedEventQuery {
+    /// Those of this feed.
+    pub feed_uri: FeedUri,
+    /// Only ids above this.
+    pub after: i64,
+    /// Only those that were tried again less often than this.
+    pub retries_below: Option<u32>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+impl FailedEventQuery {
+    /// All failed events of a feed, the first hundred of them.
+    pub fn of(feed_uri: FeedUri) -> Self {
+        Self {
+            feed_uri,
+            after: 0,
+            retries_below: None,
+            limit: 100,
+        }
+    }
+
+    /// Only ids above this: the last one of the page before.
+    #[must_use]
+    pub fn after(mut self, id: i64) -> Self {
+        self.after = id;
+        self
+    }
+
+    /// Only those that were tried again less often than this.
+    #[must_use]
+    pub fn retries_below(mut self, retries: Option<u32>) -> Self {
+        self.retries_below = retries;
+        self
+    }
+
+    /// At most so many.
+    #[must_use]
+    pub fn limit(mut self, limit: u32) -> Self {
+        self.limit = limit;
+        self
+    }
+}
