@@ -1,0 +1,20 @@
+#![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod config;
+mod error;
+#[cfg(feature = "http")]
+mod http;
+mod page;
+mod publisher;
+mod service;
+
+pub use atomfeed_core as core;
+
+pub use config::FeedConfig;
+pub use error::FeedError;
+#[cfg(feature = "http")]
+pub use http::FeedRouter;
+pub use page::Page;
+pub use publisher::Publisher;
+pub use service::EventFeedService;
