@@ -1,0 +1,177 @@
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use atomfeed_core::atom::{Feed, read_feed};
+use atomfeed_core::{EntryId, Event, Marker};
+use url::Url;
+
+use super::AtomFeedClient;
+use crate::ProcessErrorKind;
+use crate::source::PageRequest;
+
+/// A page of the feed, read.
+pub(super) struct FetchedPage {
+    /// Where it was fetched from.
+    url: Url,
+    /// Its own URL (`via`): what markers keep.
+    pub(super) uri: String,
+    next: Option<String>,
+    previous: Option<String>,
+    pub(super) events: Vec<Arc<Event>>,
+}
+
+impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
+    pub(super) async fn fetch(&self, url: Url) -> Result<FetchedPage, ProcessErrorKind> {
+        let response = self
+            .source
+            .fetch(&PageRequest::new(url.clone()))
+            .await
+            .map_err(|source| ProcessErrorKind::Fetch {
+                page: url.to_string(),
+                source,
+            })?;
+        if let Some(content_type) = &response.content_type
+            && !self.settings.any_content_type
+            && !is_xml(content_type)
+        {
+            return Err(ProcessErrorKind::ContentType {
+                page: url.into(),
+                content_type: content_type.clone(),
+            });
+        }
+        let feed = read_feed(&response.body, &self.settings.limits).map_err(|source| {
+            ProcessErrorKind::Document {
+                page: url.to_string(),
+                source,
+            }
+        })?;
+        Ok(self.page(url, feed))
+    }
+
+    fn page(&self, url: Url, feed: Feed) -> FetchedPage {
+        let own = feed
+            .link("via")
+            .or_else(|| feed.link("self"))
+            .filter(|href| !href.is_empty());
+        // An address of our own making only where the page gives none, or a relative one.
+        let uri = match own {
+            Some(href) if Url::parse(href).is_ok() => href.to_owned(),
+            Some(href) => url.join(href).map_or_else(|_| url.to_string(), Into::into),
+            None => url.to_string(),
+        };
+        let next = feed.link("next-archive").map(str::to_owned);
+        let previous = feed.link("prev-archive").map(str::to_owned);
+        let entries = feed.entries.into_iter();
+        let events = entries.filter_map(|entry| Event::from_entry(entry, &self.feed, &uri));
+        let events = events.map(Arc::new).collect();
+        FetchedPage {
+            url,
+            uri,
+            next,
+            previous,
+            events,
+        }
+    }
+}
+
+impl FetchedPage {
+    /// The events behind the marker, on the page that the marker names.
+    ///
+    /// # Errors
+    ///
+    /// When the marker's entry is not on it.
+    pub(super) fn events_behind(
+        &self,
+        marker: Option<&Marker>,
+    ) -> Result<Vec<Arc<Event>>, ProcessErrorKind> {
+        match marker.and_then(Marker::last_read_entry_id) {
+            None => Ok(self.events.clone()),
+            Some(entry) => match self.index_behind(entry) {
+                Some(behind) => Ok(self.events[behind..].to_vec()),
+                None => Err(ProcessErrorKind::MarkedEntryMissing {
+                    entry: entry.to_string(),
+                    page: self.url.to_string(),
+                }),
+            },
+        }
+    }
+
+    /// The events of a page further on: all of them, but for those up to the marker's entry where
+    /// that is here too. (The original's time chunks have an entry on their border on both pages.)
+    pub(super) fn events_further_on(&self, marker: Option<&Marker>) -> Vec<Arc<Event>> {
+        let entry = marker.and_then(Marker::last_read_entry_id);
+        let behind = entry
+            .and_then(|entry| self.index_behind(entry))
+            .unwrap_or_default();
+        self.events[behind..].to_vec()
+    }
+
+    fn index_behind(&self, entry: &EntryId) -> Option<usize> {
+        self.events
+            .iter()
+            .rposition(|event| event.id() == entry)
+            .map(|index| index + 1)
+    }
+
+    /// The next newer page.
+    pub(super) fn next(&self) -> Result<Option<Url>, ProcessErrorKind> {
+        self.follow("next-archive", self.next.as_deref())
+    }
+
+    /// The next older page.
+    pub(super) fn previous(&self) -> Result<Option<Url>, ProcessErrorKind> {
+        self.follow("prev-archive", self.previous.as_deref())
+    }
+
+    fn follow(
+        &self,
+        rel: &'static str,
+        href: Option<&str>,
+    ) -> Result<Option<Url>, ProcessErrorKind> {
+        href.map(|href| {
+            self.url
+                .join(href)
+                .map_err(|source| ProcessErrorKind::BadLink {
+                    page: self.uri.clone(),
+                    rel,
+                    href: href.to_owned(),
+                    source,
+                })
+        })
+        .transpose()
+    }
+}
+
+/// The pages of one walk, so that a walk in a circle ends. Of each, only a hash is kept: a feed may
+/// have hundreds of thousands.
+#[derive(Default)]
+pub(super) struct Visited {
+    urls: HashSet<u64>,
+    hasher: std::hash::RandomState,
+}
+
+impl Visited {
+    pub(super) fn check(&mut self, page: &FetchedPage) -> Result<(), ProcessErrorKind> {
+        use std::hash::BuildHasher;
+
+        match self.urls.insert(self.hasher.hash_one(&page.url)) {
+            true => Ok(()),
+            false => Err(ProcessErrorKind::PageLoop {
+                page: page.url.to_string(),
+            }),
+        }
+    }
+}
+
+/// Whether a content type is one that Atom documents are served as (RFC 4287 §7, RFC 7303).
+fn is_xml(content_type: &str) -> bool {
+    let essence = content_type
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
+    essence.is_empty()
+        || matches!(essence.as_str(), "application/xml" | "text/xml")
+        || essence.ends_with("+xml") && essence != "application/xhtml+xml"
+}

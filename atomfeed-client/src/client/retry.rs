@@ -1,0 +1,137 @@
+use std::sync::Arc;
+
+use atomfeed_core::store::{FailedEventQuery, StoreErrorKind, StoreResult};
+use atomfeed_core::{FailedEvent, Failure};
+use tokio_util::sync::CancellationToken;
+
+use super::AtomFeedClient;
+use super::ahead::Ahead;
+use crate::outcome::{Outcome, Processed};
+use crate::worker::Prepared;
+use crate::{ProcessError, ProcessErrorKind, WorkerError};
+
+/// How many failed events are read at once.
+const BATCH: u32 = 100;
+
+impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
+    /// Tries every parked event of the feed again, once, in the order in which they were parked,
+    /// except those that were tried as often as is allowed. What succeeds is parked no longer.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails; what was done before stays so.
+    ///
+    /// # Cancel safety
+    ///
+    /// When the future is dropped, the event in hand is rolled back.
+    pub async fn process_failed_events(&self) -> Result<Processed, ProcessError> {
+        let limit = Some(self.settings.max_retries);
+        self.retry_until(&CancellationToken::new(), limit).await
+    }
+
+    /// Tries every parked event of the feed again, also those that were tried as often as is
+    /// allowed.
+    ///
+    /// # Errors
+    ///
+    /// As [`process_failed_events`](Self::process_failed_events).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`process_failed_events`](Self::process_failed_events).
+    pub async fn retry_all_failed_events(&self) -> Result<Processed, ProcessError> {
+        self.retry_until(&CancellationToken::new(), None).await
+    }
+
+    pub(super) async fn retry_until(
+        &self,
+        stop: &CancellationToken,
+        retries_below: Option<u32>,
+    ) -> Result<Processed, ProcessError> {
+        let mut processed = Processed::default();
+        match self
+            .retry_in_order(stop, retries_below, &mut processed)
+            .await
+        {
+            Ok(()) => Ok(processed),
+            Err(kind) => Err(ProcessError::new(&self.feed, processed, kind)),
+        }
+    }
+
+    async fn retry_in_order(
+        &self,
+        stop: &CancellationToken,
+        retries_below: Option<u32>,
+        processed: &mut Processed,
+    ) -> Result<(), ProcessErrorKind> {
+        let mut query = FailedEventQuery::of(self.feed.clone())
+            .retries_below(retries_below)
+            .limit(BATCH);
+        while !stop.is_cancelled() {
+            let failed = self.failed_events(&query).await?;
+            let Some(last) = failed.last() else {
+                return Ok(());
+            };
+            query = query.after(last.id);
+            let items = failed
+                .into_iter()
+                .map(|failed| (Arc::new(failed.event.clone()), failed));
+            let mut ahead = Ahead::new(&self.worker, self.settings.prepare_ahead, items);
+            while let Some(Some((failed, prepared))) = stop.run_until_cancelled(ahead.next()).await
+            {
+                match self.retry(&failed, prepared).await {
+                    Ok(true) => processed.applied += 1,
+                    Ok(false) => processed.failed += 1,
+                    Err(error) if error.kind() == StoreErrorKind::Conflict => {
+                        tracing::info!(
+                            feed = %self.feed,
+                            event = %failed.event.id(),
+                            "somebody else has dealt with a failed event"
+                        );
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn failed_events(&self, query: &FailedEventQuery) -> StoreResult<Vec<FailedEvent>> {
+        let mut work = self.store.begin().await?;
+        let failed = work.failed_events(query).await?;
+        work.rollback().await?;
+        Ok(failed)
+    }
+
+    /// True when the event was applied.
+    async fn retry(
+        &self,
+        failed: &FailedEvent,
+        prepared: Result<Prepared, WorkerError>,
+    ) -> StoreResult<bool> {
+        let event = &failed.event;
+        let error = match self.work(event, prepared).await? {
+            Ok(mut work) => {
+                work.remove_failed_event(failed).await?;
+                work.commit().await?;
+                self.worker.committed(event).await;
+                tracing::info!(feed = %self.feed, event = %event.id(), "parked event applied");
+                (self.settings.on_outcome)(&Outcome::Retried { event });
+                return Ok(true);
+            }
+            Err(error) => error,
+        };
+        let failure = Failure::new(error.report(), self.settings.clock.now());
+        let mut work = self.store.begin().await?;
+        work.record_failed_retry(failed, &failure).await?;
+        work.commit().await?;
+        let retries = failed.retries + 1;
+        tracing::warn!(feed = %self.feed, event = %event.id(), retries, %error, "retry failed");
+        (self.settings.on_outcome)(&Outcome::RetryFailed {
+            event,
+            failure: &failure,
+            retries,
+        });
+        Ok(false)
+    }
+}

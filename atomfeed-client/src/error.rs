@@ -1,0 +1,110 @@
+use atomfeed_core::FeedUri;
+use atomfeed_core::atom::ReadError;
+use atomfeed_core::store::StoreError;
+
+use crate::outcome::Processed;
+use crate::source::FetchError;
+
+/// Why a feed was not processed to its end, and how far it was.
+#[derive(Debug, thiserror::Error)]
+#[error("processing the feed {feed}")]
+pub struct ProcessError {
+    feed: FeedUri,
+    processed: Processed,
+    #[source]
+    kind: ProcessErrorKind,
+}
+
+impl ProcessError {
+    pub(crate) fn new(feed: &FeedUri, processed: Processed, kind: ProcessErrorKind) -> Self {
+        Self {
+            feed: feed.clone(),
+            processed,
+            kind,
+        }
+    }
+
+    /// The feed.
+    pub fn feed(&self) -> &FeedUri {
+        &self.feed
+    }
+
+    /// What was done before; it stays so.
+    pub fn processed(&self) -> Processed {
+        self.processed
+    }
+
+    /// What went wrong.
+    pub fn kind(&self) -> &ProcessErrorKind {
+        &self.kind
+    }
+}
+
+/// What went wrong while a feed was processed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProcessErrorKind {
+    /// A page could not be fetched.
+    #[error("fetching page {page}")]
+    Fetch {
+        /// The page.
+        page: String,
+        /// Why.
+        source: FetchError,
+    },
+    /// A page says it is something else than a feed.
+    #[error(
+        "page {page} is {content_type:?}, not a feed: see whether the address is right and needs \
+         no login, or allow any content type"
+    )]
+    ContentType {
+        /// The page.
+        page: String,
+        /// What it says it is.
+        content_type: String,
+    },
+    /// A page is no Atom document that can be read.
+    #[error("reading page {page}")]
+    Document {
+        /// The page.
+        page: String,
+        /// Why.
+        source: ReadError,
+    },
+    /// A page links to something that is no address.
+    #[error("following {rel} of {page} to {href:?}: that is no URL")]
+    BadLink {
+        /// The page.
+        page: String,
+        /// Which link.
+        rel: &'static str,
+        /// What it says.
+        href: String,
+        /// Why it is no URL.
+        source: url::ParseError,
+    },
+    /// Following the links led to a page that was read already.
+    #[error(
+        "the links of the feed lead back to page {page}, which was read already: this is for the \
+         publisher to mend; nothing was applied twice"
+    )]
+    PageLoop {
+        /// The page.
+        page: String,
+    },
+    /// The marker's entry is not on the marker's page any more.
+    #[error(
+        "the marker names entry {entry} as the last one read, on page {page}, and it is not there: \
+         the feed was restored, renumbered or replaced; find out up to where its events were \
+         applied, and set the marker (table markers) to an entry and the page it is on now"
+    )]
+    MarkedEntryMissing {
+        /// The entry that was sought.
+        entry: String,
+        /// The page it was sought on.
+        page: String,
+    },
+    /// The store failed, or somebody else moved the marker.
+    #[error("keeping the marker, or what failed")]
+    Store(#[from] StoreError),
+}

@@ -1,0 +1,20 @@
+#![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod client;
+mod error;
+mod outcome;
+mod source;
+mod worker;
+
+pub use atomfeed_core as core;
+pub use atomfeed_core::{Event, FeedUri};
+pub use tokio_util::sync::CancellationToken;
+
+pub use client::{AtomFeedClient, AtomFeedClientBuilder, StartPosition};
+pub use error::{ProcessError, ProcessErrorKind};
+pub use outcome::{Outcome, Processed};
+pub use source::{FeedSource, FetchError, InProcessFeedSource, PageRequest, PageResponse};
+#[cfg(feature = "http")]
+pub use source::{HttpFeedSource, HttpFeedSourceBuilder};
+pub use worker::{EventWorker, PreparingWorker, WorkerError, WorkerFn, worker_fn};

@@ -1,0 +1,43 @@
+use atomfeed_core::{Event, Failure};
+
+/// How many events were dealt with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Processed {
+    /// Those that were applied.
+    pub applied: u64,
+    /// Those that failed: they are parked, or stay parked.
+    pub failed: u64,
+}
+
+/// What became of an event, once that is committed.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub enum Outcome<'a> {
+    /// It was applied.
+    Applied {
+        /// The event.
+        event: &'a Event,
+    },
+    /// The worker could not apply it; it is kept with its error.
+    Parked {
+        /// The event.
+        event: &'a Event,
+        /// What the worker said.
+        failure: &'a Failure,
+    },
+    /// It was parked, was tried again, and was applied.
+    Retried {
+        /// The event.
+        event: &'a Event,
+    },
+    /// It was parked, was tried again, and stays parked.
+    RetryFailed {
+        /// The event.
+        event: &'a Event,
+        /// What the worker said this time.
+        failure: &'a Failure,
+        /// How often it was tried again by now.
+        retries: u32,
+    },
+}

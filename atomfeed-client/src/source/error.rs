@@ -1,0 +1,75 @@
+use std::error::Error;
+use std::time::Duration;
+
+/// Why a page could not be fetched.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FetchError {
+    /// The server answered, but not with a page.
+    #[error("the server answered {status}: {hint}{}", said(.body))]
+    Status {
+        /// The HTTP status.
+        status: u16,
+        /// What that usually means here.
+        hint: &'static str,
+        /// How the answer begins.
+        body: String,
+    },
+    /// The server did not answer in time.
+    #[error("the server did not answer within {limit:?}: see whether it is up, or allow more time")]
+    Timeout {
+        /// How long it was given.
+        limit: Duration,
+    },
+    /// No connection came about, or it broke.
+    #[error("no answer came from the server: see whether it is up and its address is right")]
+    Connection(#[source] Box<dyn Error + Send + Sync>),
+    /// The page is larger than allowed.
+    #[error("the page is larger than {limit} bytes: allow more, if this is a feed")]
+    TooLarge {
+        /// How large it may be.
+        limit: usize,
+    },
+    /// The page lies where pages of this feed must not be fetched from.
+    #[error(
+        "{url} is not at {feed_origin}, where the feed is: allow its origin, or correct the server's public URL"
+    )]
+    ForeignOrigin {
+        /// Where the page lies.
+        url: String,
+        /// Where the feed lies.
+        feed_origin: String,
+    },
+    /// The server sends elsewhere, and that is not followed.
+    #[error("the server redirects to {location:?}: give that address, or allow redirects")]
+    Redirect {
+        /// Where to.
+        location: String,
+    },
+    /// The source itself failed.
+    #[error("the source of the feed failed")]
+    Source(#[source] Box<dyn Error + Send + Sync>),
+}
+
+impl FetchError {
+    pub(crate) fn status(status: u16, body: &[u8]) -> Self {
+        let hint = match status {
+            401 => "it wants a login; give user and password",
+            403 => "this login may not read the feed",
+            404 => "there is no such page; see whether the address is right",
+            410 => "the page was pruned; start at a later one",
+            500..600 => "it has a problem of its own; its log says which",
+            _ => "this is no page of a feed",
+        };
+        let mut body: String = String::from_utf8_lossy(body).chars().take(200).collect();
+        body.retain(|character| !character.is_control());
+        Self::Status { status, hint, body }
+    }
+}
+
+fn said(body: &str) -> String {
+    match body.trim() {
+        "" => String::new(),
+        body => format!(" (it says {body:?})"),
+    }
+}

@@ -1,0 +1,156 @@
+//! What a user implements: the work that an event means.
+
+mod closure;
+mod error;
+mod handler;
+
+use async_trait::async_trait;
+use atomfeed_core::Event;
+
+pub use closure::{WorkerFn, worker_fn};
+pub use error::WorkerError;
+pub(crate) use handler::{Handler, Prepared, handler};
+
+/// Applies events.
+///
+/// `C` is what the worker is lent: the connection on which the transaction is open that also moves
+/// the marker. What is written there and the marker last together or not at all, so that the event
+/// is applied exactly once. A worker for another database than the consumer's does not compile; a
+/// worker that needs no database fits every store:
+///
+/// ```
+/// use async_trait::async_trait;
+/// use atomfeed_client::{Event, EventWorker, WorkerError};
+///
+/// struct Forward;
+///
+/// #[async_trait]
+/// impl<C: ?Sized + Send + 'static> EventWorker<C> for Forward {
+///     async fn process(&self, event: &Event, _conn: &mut C) -> Result<(), WorkerError> {
+///         println!("{} {}", event.id(), event.content());
+///         Ok(())
+///     }
+/// }
+/// ```
+///
+/// Effects elsewhere (a message sent, another database) happen at least once: tell a repeated
+/// delivery by [`Event::id`].
+#[async_trait]
+pub trait EventWorker<C: ?Sized + Send>: Send + Sync + 'static {
+    /// Applies an event. Do not commit or roll back on `conn`, and do not wait here for what can be
+    /// fetched before: see [`PreparingWorker`].
+    ///
+    /// # Errors
+    ///
+    /// What the worker writes on `conn` is then undone, and the event is parked with the error.
+    ///
+    /// # Cancel safety
+    ///
+    /// When a consumer is dropped, so is this future: what it wrote on `conn` is rolled back.
+    async fn process(&self, event: &Event, conn: &mut C) -> Result<(), WorkerError>;
+
+    /// Told after the transaction of an event has committed; not told when the process dies in
+    /// between.
+    async fn committed(&self, _event: &Event) {}
+}
+
+/// Applies events with what was fetched beforehand: for events that name a resource.
+///
+/// `prepare` runs before the transaction is opened, ahead of the event's turn and for several
+/// events at a time; no transaction, connection or lock is held meanwhile. It runs again on each
+/// retry. [`process`](Self::process) gets what it brought.
+///
+/// ```
+/// use async_trait::async_trait;
+/// use atomfeed_client::{Event, PreparingWorker, WorkerError};
+/// use atomfeed_core::store::MemoryConnection;
+///
+/// struct Patients;
+///
+/// #[async_trait]
+/// impl PreparingWorker<MemoryConnection> for Patients {
+///     type Prepared = String;
+///
+///     async fn prepare(&self, event: &Event) -> Result<String, WorkerError> {
+///         Ok(format!("what the EMR says of {}", event.content())) // a GET, in earnest
+///     }
+///
+///     async fn process(
+///         &self,
+///         event: &Event,
+///         patient: &String,
+///         conn: &mut MemoryConnection,
+///     ) -> Result<(), WorkerError> {
+///         conn.put("patients", event.content(), patient.as_str());
+///         Ok(())
+///     }
+/// }
+/// ```
+///
+/// Every [`EventWorker`] is one that prepares nothing.
+#[async_trait]
+pub trait PreparingWorker<C: ?Sized + Send>: Send + Sync + 'static {
+    /// What is brought for an event.
+    type Prepared: Send + Sync + 'static;
+
+    /// Fetches what an event names.
+    ///
+    /// # Errors
+    ///
+    /// The event is parked with the error, as when `process` fails.
+    ///
+    /// # Cancel safety
+    ///
+    /// The future is dropped when the consumer stops or is dropped.
+    async fn prepare(&self, event: &Event) -> Result<Self::Prepared, WorkerError>;
+
+    /// Applies an event, as [`EventWorker::process`].
+    ///
+    /// # Errors
+    ///
+    /// As [`EventWorker::process`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`EventWorker::process`].
+    async fn process(
+        &self,
+        event: &Event,
+        prepared: &Self::Prepared,
+        conn: &mut C,
+    ) -> Result<(), WorkerError>;
+
+    /// As [`EventWorker::committed`].
+    async fn committed(&self, _event: &Event) {}
+
+    /// Whether [`prepare`](Self::prepare) takes any time: if not, no task is spawned for it.
+    fn prepares(&self) -> bool {
+        true
+    }
+}
+
+#[async_trait]
+impl<C: ?Sized + Send + 'static, W: EventWorker<C>> PreparingWorker<C> for W {
+    type Prepared = ();
+
+    async fn prepare(&self, _event: &Event) -> Result<(), WorkerError> {
+        Ok(())
+    }
+
+    async fn process(
+        &self,
+        event: &Event,
+        _prepared: &(),
+        conn: &mut C,
+    ) -> Result<(), WorkerError> {
+        EventWorker::process(self, event, conn).await
+    }
+
+    async fn committed(&self, event: &Event) {
+        EventWorker::committed(self, event).await;
+    }
+
+    fn prepares(&self) -> bool {
+        false
+    }
+}
