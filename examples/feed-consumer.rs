@@ -1,0 +1,213 @@
+//! Follows a feed and prints every event that it applies as a JSON object a line.
+//!
+//! `cargo run --example feed-consumer -- --feed http://127.0.0.1:8080/feed/recent --database sqlite:consumer.db --once`
+
+use std::io::{IsTerminal, Write};
+use std::marker::PhantomData;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use atomfeed_client::{
+    AtomFeedClient, CancellationToken, Event, EventWorker, FeedUri, HttpFeedSource, Outcome,
+    ProcessError, StartPosition, WorkerError,
+};
+use atomfeed_examples::{AppliedTable, Database};
+use chrono::{DateTime, SecondsFormat, Utc};
+use clap::Parser;
+use indicatif::{ProgressBar, ProgressStyle};
+use regex::Regex;
+use serde_json::json;
+use url::Url;
+
+/// Follows a feed, and ends with "processed=N failed=N seconds=S" on standard error: N events
+/// applied, N parked.
+#[derive(Parser)]
+struct Args {
+    /// The feed: the URL of its recent page
+    #[arg(long, value_name = "URL")]
+    feed: FeedUri,
+    /// Where marker and failed events are kept: sqlite:FILE (made when missing) or memory:
+    #[arg(long, value_name = "URL")]
+    database: String,
+    /// Reads up to the newest event and ends (what it does unless told otherwise)
+    #[arg(long, conflicts_with = "follow")]
+    once: bool,
+    /// Goes on reading, and retrying what is parked, until it is stopped
+    #[arg(long)]
+    follow: bool,
+    /// Seconds between two readings
+    #[arg(long, value_name = "SECONDS", default_value_t = 5.0)]
+    poll: f64,
+    /// Where to begin without a marker: beginning, latest, or the URL of a page
+    #[arg(long, value_name = "beginning|latest|PAGE-URL", default_value = "beginning", value_parser = start)]
+    start: StartPosition,
+    /// Writes applied(event_id, content) in the worker's transaction
+    #[arg(long)]
+    apply: bool,
+    /// Fails events whose content matches
+    #[arg(long, value_name = "REGEX")]
+    fail_matching: Option<Regex>,
+    /// Retries every parked event now, and ends
+    #[arg(long)]
+    retry_failed: bool,
+    #[arg(long, value_name = "U", requires = "password")]
+    user: Option<String>,
+    #[arg(long, value_name = "P", requires = "user")]
+    password: Option<String>,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .with_writer(std::io::stderr)
+        .init();
+    let args = Args::parse();
+    let begun = Instant::now();
+    let counts = Counts::default();
+    let ended = match Database::open(&args.database).await {
+        Ok(Database::Memory(store)) => run(args, store, counts.clone()).await,
+        Ok(Database::Sqlite(store)) => run(args, store, counts.clone()).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = &ended {
+        eprintln!("error: {error:#}");
+    }
+    let [applied, failed] = [&counts.applied, &counts.failed].map(|n| n.load(Ordering::Relaxed));
+    eprintln!(
+        "processed={applied} failed={failed} seconds={:.3}",
+        begun.elapsed().as_secs_f64()
+    );
+    ExitCode::from(u8::from(ended.is_err()))
+}
+
+async fn run<S: AppliedTable>(args: Args, store: S, counts: Counts) -> anyhow::Result<()> {
+    if args.apply {
+        store.make().await?;
+    }
+    let mut source = HttpFeedSource::builder(&args.feed);
+    if let (Some(user), Some(password)) = (&args.user, &args.password) {
+        source = source.with_basic_auth(user, password);
+    }
+    let progress = progress();
+    let shown = progress.clone();
+    let worker = Worker::<S> {
+        apply: args.apply,
+        fail_matching: args.fail_matching,
+        store: PhantomData,
+    };
+    let client = AtomFeedClient::builder(args.feed, source.build()?)
+        .start(args.start)
+        .interval(Duration::try_from_secs_f64(args.poll)?)
+        .on_outcome(move |outcome| {
+            counts.count(outcome);
+            match outcome {
+                Outcome::Applied { event } | Outcome::Retried { event } => {
+                    shown.suspend(|| print(event));
+                }
+                _ => {}
+            }
+            shown.inc(1);
+        })
+        .build(store, worker);
+
+    let processed: Result<_, ProcessError> = if args.retry_failed {
+        client.retry_all_failed_events().await.map(drop)
+    } else if args.follow {
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        tokio::spawn(async move {
+            atomfeed_examples::stopped().await;
+            stopped.cancel();
+        });
+        client.run(stop).await;
+        Ok(())
+    } else {
+        client.process_events().await.map(drop)
+    };
+    progress.finish_and_clear();
+    Ok(processed?)
+}
+
+/// Applies events to the table, or not at all, and fails those that it was told to.
+struct Worker<S> {
+    apply: bool,
+    fail_matching: Option<Regex>,
+    store: PhantomData<fn(S)>,
+}
+
+#[async_trait]
+impl<S: AppliedTable> EventWorker<S::Conn> for Worker<S> {
+    async fn process(&self, event: &Event, conn: &mut S::Conn) -> Result<(), WorkerError> {
+        if let Some(regex) = &self.fail_matching
+            && regex.is_match(event.content())
+        {
+            return Err(WorkerError::new(format!("the content matches {regex}")));
+        }
+        if self.apply {
+            S::insert(conn, event.id().as_str(), event.content()).await?;
+        }
+        Ok(())
+    }
+}
+
+#[derive(Clone, Default)]
+struct Counts {
+    applied: Arc<AtomicU64>,
+    failed: Arc<AtomicU64>,
+}
+
+impl Counts {
+    fn count(&self, outcome: &Outcome<'_>) {
+        let counted = match outcome {
+            Outcome::Applied { .. } | Outcome::Retried { .. } => &self.applied,
+            _ => &self.failed,
+        };
+        counted.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn print(event: &Event) {
+    let line = json!({
+        "event_id": event.id().as_str(),
+        "title": event.title(),
+        "content": event.content(),
+        "categories": event.categories(),
+        "feed_uri": event.feed_uri().as_str(),
+        "page_uri": event.page_uri(),
+        "updated": event.updated().map(rfc3339),
+        "published": event.published().map(rfc3339),
+    });
+    // Whoever reads has gone: what was applied stays applied all the same.
+    let _ = writeln!(std::io::stdout().lock(), "{line}");
+}
+
+fn rfc3339(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::AutoSi, true)
+}
+
+/// Shown on a terminal; hidden elsewhere, and while events are printed there anyway.
+fn progress() -> ProgressBar {
+    if !std::io::stderr().is_terminal() || std::io::stdout().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{spinner} {human_pos} events, {per_sec}, {elapsed}");
+    let bar = ProgressBar::new_spinner();
+    match style {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
+fn start(text: &str) -> Result<StartPosition, String> {
+    match text {
+        "beginning" => Ok(StartPosition::Beginning),
+        "latest" => Ok(StartPosition::Latest),
+        page => Url::parse(page)
+            .map(StartPosition::Page)
+            .map_err(|error| format!("{error}: say beginning, latest, or the URL of a page")),
+    }
+}

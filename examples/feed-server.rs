@@ -1,0 +1,277 @@
+//! Serves the events of a database as Atom feeds, and publishes what it is given as JSON lines.
+//!
+//! `cargo run --example feed-server -- --database sqlite:events.db --import events.ndjson`
+
+use std::net::SocketAddr;
+
+use anyhow::{Context, bail, ensure};
+use atomfeed_core::NewEvent;
+use atomfeed_core::chunking::{ChunkingChange, ChunkingStrategy};
+use atomfeed_core::store::{ConsumerStore, FeedStore, OutboxStore};
+use atomfeed_examples::Database;
+use atomfeed_server::{EventFeedService, FeedConfig, FeedRouter, Publisher};
+use chrono::{DateTime, NaiveDateTime, Utc};
+use clap::Parser;
+use serde::Deserialize;
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, BufReader};
+use tokio::net::TcpListener;
+use url::Url;
+use uuid::Uuid;
+
+/// Serves the events of a database as Atom feeds.
+#[derive(Parser)]
+struct Args {
+    /// Where the events are kept: sqlite:FILE (made when missing) or memory:
+    #[arg(long, value_name = "URL")]
+    database: String,
+    /// Where to listen; port 0 picks one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// Where readers reach the feed; without a path, the mount is added [default: the address
+    /// listened on]
+    #[arg(long, value_name = "URL")]
+    public_url: Option<Url>,
+    /// The path under which the feed lies
+    #[arg(long, value_name = "PATH", default_value = "/feed")]
+    mount: String,
+    #[arg(long, value_name = "T", default_value = "Event feed")]
+    title: String,
+    #[arg(long, value_name = "A", default_value = "Atomfeed")]
+    author: String,
+    /// What stands before +N in the id of a page
+    #[arg(long, value_name = "P", default_value = "")]
+    id_prefix: String,
+    #[arg(long, value_name = "T", default_value = "Atomfeed")]
+    generator: String,
+    #[arg(
+        long,
+        value_name = "U",
+        default_value = "https://github.com/ICT4H/atomfeed"
+    )]
+    generator_uri: String,
+    /// What a page is filled by: number (of events) or time [default: as the database has it, else
+    /// number]
+    #[arg(long, value_name = "number|time")]
+    chunking: Option<ChunkingStrategy>,
+    /// Events a page (default: 100), or milliseconds a page (default: an hour); on a database that
+    /// has events it holds from the next page on
+    #[arg(long, value_name = "N")]
+    page_size: Option<u32>,
+    /// Publishes these events before serving: JSON lines of title, content, category?, tags?,
+    /// uuid?, uri?, timestamp?; "-" keeps publishing from standard input while serving
+    #[arg(long, value_name = "FILE.ndjson|-")]
+    import: Option<String>,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .with_writer(std::io::stderr)
+        .init();
+    let args = Args::parse();
+    match Database::open(&args.database).await? {
+        Database::Memory(store) => run(args, store).await,
+        Database::Sqlite(store) => run(args, store).await,
+    }
+}
+
+/// A store on both sides: its consumer's transactions publish.
+trait Store:
+    OutboxStore + FeedStore + ConsumerStore<Conn = <Self as OutboxStore>::Conn> + Clone
+{
+}
+
+impl<S> Store for S where
+    S: OutboxStore + FeedStore + ConsumerStore<Conn = <S as OutboxStore>::Conn> + Clone
+{
+}
+
+async fn run<S: Store>(args: Args, store: S) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(args.listen)
+        .await
+        .with_context(|| format!("listening on {}", args.listen))?;
+    let address = listener.local_addr()?;
+
+    let importer = Importer {
+        publisher: Publisher::new(store.clone()),
+        store: store.clone(),
+    };
+    if let Some(file) = args.import.as_deref().filter(|file| *file != "-") {
+        let open = tokio::fs::File::open(file).await;
+        let lines = BufReader::new(open.with_context(|| format!("opening {file}"))?);
+        importer.import(lines, 1_000).await?;
+    }
+
+    let service = open_feed(&args, store, address).await?;
+    let feed = FeedRouter::new(service).into_router();
+    let app = match args.mount.trim_end_matches('/') {
+        "" => feed,
+        mount => axum::Router::new().nest(mount, feed),
+    };
+    println!("listening on http://{address}");
+    if args.import.as_deref() == Some("-") {
+        tokio::spawn(async move {
+            if let Err(error) = importer.import(BufReader::new(tokio::io::stdin()), 1).await {
+                eprintln!("publishing from standard input: {error:#}");
+            }
+        });
+    }
+    axum::serve(listener, app)
+        .with_graceful_shutdown(atomfeed_examples::stopped())
+        .await?;
+    Ok(())
+}
+
+async fn open_feed<S: Store>(
+    args: &Args,
+    store: S,
+    address: SocketAddr,
+) -> anyhow::Result<EventFeedService> {
+    ensure!(
+        args.mount.starts_with('/'),
+        "--mount {:?}: begin it with /",
+        args.mount
+    );
+    let mut public_url = match &args.public_url {
+        Some(url) => url.clone(),
+        None => Url::parse(&format!("http://{address}"))?,
+    };
+    if public_url.path() == "/" {
+        public_url.set_path(&args.mount);
+    }
+    let settled = store.chunking().await?.map(|history| history.strategy());
+    let strategy = args.chunking.or(settled).unwrap_or_default();
+    let config = FeedConfig::new(public_url)
+        .with_title(&args.title)
+        .with_author(&args.author)
+        .with_id_prefix(&args.id_prefix)
+        .with_generator(&args.generator, &args.generator_uri);
+    let config = match (strategy, args.page_size) {
+        (_, Some(0)) => bail!("--page-size 0: a page holds at least one event"),
+        (ChunkingStrategy::Number, None) => config,
+        (ChunkingStrategy::Number, Some(events)) => config.with_page_size(events),
+        (ChunkingStrategy::Time, None) => config.with_time_chunks(),
+        (ChunkingStrategy::Time, Some(millis)) => {
+            let minutes = millis / 60_000;
+            ensure!(
+                millis % 60_000 == 0,
+                "--page-size {millis}: with --chunking time it is in milliseconds, and pages are \
+                 of whole minutes (60000)"
+            );
+            config.with_minutes_a_page(minutes)
+        }
+    };
+    let service = EventFeedService::open(store, config).await?;
+    if let Some(size) = args.page_size {
+        let history = service.history().await?;
+        let last = history.entries().last();
+        if last.is_some_and(|last| last.chunk_length != i64::from(size)) {
+            let entry = service
+                .change_chunking(ChunkingChange::to(size.into()))
+                .await?;
+            eprintln!("pages hold {} from {} on", entry.chunk_length, entry.start);
+        }
+    }
+    Ok(service)
+}
+
+/// Publishes JSON lines.
+struct Importer<S> {
+    publisher: Publisher<S>,
+    store: S,
+}
+
+/// A line of an import.
+#[derive(Deserialize)]
+struct Line {
+    title: Option<String>,
+    content: Option<String>,
+    category: Option<String>,
+    #[serde(default)]
+    tags: Vec<String>,
+    uuid: Option<Uuid>,
+    uri: Option<String>,
+    timestamp: Option<String>,
+}
+
+impl<S: Store> Importer<S> {
+    /// Publishes lines until there are no more, up to so many in a transaction. A bad line is
+    /// reported, and the rest goes on.
+    async fn import(
+        &self,
+        lines: impl AsyncBufRead + Unpin,
+        a_transaction: usize,
+    ) -> anyhow::Result<()> {
+        let mut lines = lines.split(b'\n');
+        let (mut number, mut published) = (0_u64, 0_u64);
+        let mut ended = false;
+        while !ended {
+            // The first line is waited for without a transaction.
+            let Some(first) = lines.next_segment().await? else {
+                break;
+            };
+            let mut work = self.store.begin().await?;
+            let mut next = Some(first);
+            let mut in_transaction = 0;
+            while let Some(line) = next.take() {
+                number += 1;
+                match self.publish(work.conn(), &line).await {
+                    Ok(()) => published += 1,
+                    Err(_) if line.trim_ascii().is_empty() => {}
+                    Err(error) => eprintln!("line {number}: left out: {error:#}"),
+                }
+                in_transaction += 1;
+                if in_transaction < a_transaction {
+                    next = lines.next_segment().await?;
+                    ended = next.is_none();
+                }
+            }
+            work.commit()
+                .await
+                .with_context(|| format!("publishing up to line {number}"))?;
+        }
+        eprintln!("{published} of {number} lines published");
+        Ok(())
+    }
+
+    async fn publish(
+        &self,
+        conn: &mut <S as OutboxStore>::Conn,
+        line: &[u8],
+    ) -> anyhow::Result<()> {
+        let line: Line = serde_json::from_slice(line)?;
+        let mut event = NewEvent::blank().with_tags(line.tags);
+        if let Some(title) = line.title {
+            event = event.with_title(title);
+        }
+        if let Some(content) = line.content {
+            event = event.with_content(content);
+        }
+        if let Some(category) = line.category {
+            event = event.in_category(category);
+        }
+        if let Some(uuid) = line.uuid {
+            event = event.with_uuid(uuid);
+        }
+        if let Some(uri) = line.uri {
+            event = event.with_uri(uri);
+        }
+        if let Some(timestamp) = line.timestamp {
+            event = event.published_at(time(&timestamp)?);
+        }
+        Ok(self.publisher.publish(conn, &event).await?)
+    }
+}
+
+/// A time with an offset, or one without, which is UTC.
+fn time(text: &str) -> anyhow::Result<DateTime<Utc>> {
+    if let Ok(time) = DateTime::parse_from_rfc3339(text) {
+        return Ok(time.to_utc());
+    }
+    ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f"]
+        .iter()
+        .find_map(|format| NaiveDateTime::parse_from_str(text, format).ok())
+        .map(|time| time.and_utc())
+        .with_context(|| format!("timestamp {text:?}: give it as 2024-03-01T08:01:00Z"))
+}
