@@ -6,8 +6,8 @@ use super::EventFeedService;
 
 impl EventFeedService {
     /// Writes the original library's offset markers (`event_records_offset_marker`): for all
-    /// events, and for each category, how many there are up to a page's end that lies at least
-    /// `offset_by` ids back. For who hands the tables back to the original; this library keeps
+    /// events, and for each category, the end of the page that holds the event `offset_by` events
+    /// before the newest. For who hands the tables back to the original; this library keeps
     /// positions of its own and does not read them.
     ///
     /// # Errors
@@ -19,14 +19,12 @@ impl EventFeedService {
             let context = "writing offset markers: time chunks need none; do not schedule it";
             return Err(StoreError::new(StoreErrorKind::Refused, context));
         }
-        let offset_by = i64::try_from(offset_by).unwrap_or(i64::MAX);
-        let through = self.store.newest_id().await?.saturating_sub(offset_by);
-        self.mark(&FeedScope::All, "", through, &history).await?;
+        self.mark(&FeedScope::All, "", offset_by, &history).await?;
         for spelling in self.store.categories().await? {
             // What cannot be a category has no feed.
             if let Ok(category) = Category::new(spelling.as_str()) {
                 let scope = FeedScope::Category(category);
-                self.mark(&scope, &spelling, through, &history).await?;
+                self.mark(&scope, &spelling, offset_by, &history).await?;
             }
         }
         Ok(())
@@ -36,29 +34,26 @@ impl EventFeedService {
         &self,
         scope: &FeedScope,
         key: &str,
-        through: i64,
+        offset_by: u64,
         history: &ChunkingHistory,
     ) -> StoreResult<()> {
         let before = self.store.offset_marker(key).await?.unwrap_or_default();
-        let since = self
-            .store
-            .count(scope, before.event_id, Some(through))
-            .await?;
-        let count = last_page_end(history, before.event_count + since);
-        if count <= before.event_count {
+        let since = self.store.count(scope, before.event_id, None).await?;
+        let end = page_end(history, before.event_count + since, offset_by);
+        let Some(skip) = end.checked_sub(before.event_count + 1) else {
             return Ok(());
-        }
+        };
         let range = RecordRange {
             after: before.event_id,
-            through: Some(through),
-            skip: count - before.event_count - 1,
+            through: None,
+            skip,
             limit: 1,
         };
         match self.store.records(scope, range).await?.first() {
             Some(record) => {
                 let marker = OffsetMarker {
                     event_id: record.id,
-                    event_count: count,
+                    event_count: end,
                 };
                 self.store.write_offset_marker(key, marker).await
             }
@@ -67,11 +62,16 @@ impl EventFeedService {
     }
 }
 
-/// The greatest position at or below `count` with which a page ends.
-fn last_page_end(history: &ChunkingHistory, count: u64) -> u64 {
-    let next = i64::try_from(count).unwrap_or(i64::MAX - 1) + 1;
+/// The last position of the page that holds position `count - offset_by`, or of the one before it,
+/// where that page is not full yet; 0 when there is none.
+fn page_end(history: &ChunkingHistory, count: u64, offset_by: u64) -> u64 {
+    let position = i64::try_from(count.saturating_sub(offset_by)).unwrap_or(i64::MAX);
     let chunk = history
-        .number_of(next)
+        .number_of(position)
         .and_then(|number| history.chunk(number));
-    chunk.map_or(0, |chunk| chunk.start.unsigned_abs() - 1)
+    match chunk.map(|chunk| (chunk.start.unsigned_abs() - 1, chunk.end.unsigned_abs() - 1)) {
+        Some((_, end)) if end <= count => end,
+        Some((before, _)) => before,
+        None => 0,
+    }
 }

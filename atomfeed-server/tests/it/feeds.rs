@@ -1,0 +1,105 @@
+//! Ways to fill a store and to ask a feed that the tests share.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use atomfeed_core::store::conformance::Harness;
+use atomfeed_core::store::{ConsumerStore, OutboxStore};
+use atomfeed_core::{Clock, NewEvent};
+use atomfeed_server::{EventFeedService, FeedConfig, FeedRouter, Publisher};
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, Response, StatusCode};
+use chrono::{DateTime, TimeDelta, Utc};
+use http_body_util::BodyExt;
+use tower_service::Service;
+
+pub(crate) const BASE: &str = "http://127.0.0.1:8080/feed";
+
+pub(crate) fn config() -> FeedConfig {
+    FeedConfig::new(BASE.parse().unwrap())
+}
+
+/// The feed as an application mounts it.
+pub(crate) fn mounted(service: EventFeedService) -> Router {
+    Router::new().nest("/feed", FeedRouter::new(service).into_router())
+}
+
+/// Publishes events, each in a transaction of its own, or all in one.
+pub(crate) async fn publish<H: Harness>(
+    store: &H::Store,
+    events: impl IntoIterator<Item = NewEvent>,
+) {
+    let publisher = Publisher::new(store.clone());
+    let mut work = store.begin().await.unwrap();
+    for event in events {
+        publisher.publish(work.conn(), &event).await.unwrap();
+    }
+    work.commit().await.unwrap();
+}
+
+/// As `publish`, at the time of a clock.
+pub(crate) async fn publish_at<H: Harness>(store: &H::Store, clock: &HandClock, title: &str) {
+    let mut work = store.begin().await.unwrap();
+    store
+        .publish(work.conn(), &NewEvent::new(title, ""), clock.now())
+        .await
+        .unwrap();
+    work.commit().await.unwrap();
+}
+
+pub(crate) async fn send(router: &Router, method: &str, path: &str) -> Response<Body> {
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .body(Body::empty())
+        .unwrap();
+    router.clone().call(request).await.unwrap()
+}
+
+pub(crate) async fn get(router: &Router, path: &str) -> (StatusCode, String) {
+    let response = send(router, "GET", path).await;
+    let status = response.status();
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    (status, String::from_utf8(body.to_vec()).unwrap())
+}
+
+/// A clock that is set by hand.
+#[derive(Debug, Clone)]
+pub(crate) struct HandClock(Arc<Mutex<DateTime<Utc>>>);
+
+impl HandClock {
+    pub(crate) fn at(time: &str) -> Self {
+        Self(Arc::new(Mutex::new(time.parse().unwrap())))
+    }
+
+    pub(crate) fn move_by(&self, delta: TimeDelta) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) += delta;
+    }
+}
+
+impl Clock for HandClock {
+    fn now(&self) -> DateTime<Utc> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One named test for each store of a case that is a function over a harness.
+macro_rules! on_every_store {
+    ($($case:ident),+ $(,)?) => {
+        mod on_memory {
+            $(#[tokio::test]
+            async fn $case() {
+                super::$case(&atomfeed_core::store::conformance::MemoryHarness).await;
+            })+
+        }
+
+        mod on_sqlite {
+            $(#[tokio::test]
+            async fn $case() {
+                super::$case(&atomfeed_core::store::conformance::SqliteHarness::default()).await;
+            })+
+        }
+    };
+}
+
+pub(crate) use on_every_store;
