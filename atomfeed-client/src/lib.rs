@@ -17,4 +17,6 @@ pub use outcome::{Outcome, Processed};
 pub use source::{FeedSource, FetchError, InProcessFeedSource, PageRequest, PageResponse};
 #[cfg(feature = "http")]
 pub use source::{HttpFeedSource, HttpFeedSourceBuilder};
-pub use worker::{EventWorker, PreparingWorker, WorkerError, WorkerFn, worker_fn};
+pub use worker::{
+    AnyWorker, EventWorker, Plain, Preparing, PreparingWorker, WorkerError, WorkerFn, worker_fn,
+};

@@ -8,7 +8,7 @@ use atomfeed_core::{Clock, FeedUri, SystemClock};
 use super::{AtomFeedClient, Settings, StartPosition};
 use crate::outcome::Outcome;
 use crate::source::FeedSource;
-use crate::worker::PreparingWorker;
+use crate::worker::AnyWorker;
 
 /// Settings of an [`AtomFeedClient`].
 #[must_use]
@@ -88,10 +88,10 @@ impl AtomFeedClientBuilder {
 
     /// The client: markers and failed events are kept in `store`, events go to `worker`, which is
     /// lent the store's connection.
-    pub fn build<S, W>(self, store: S, worker: W) -> AtomFeedClient<S::Conn>
+    pub fn build<S, W, Kind>(self, store: S, worker: W) -> AtomFeedClient<S::Conn>
     where
         S: ConsumerStore,
-        W: PreparingWorker<S::Conn>,
+        W: AnyWorker<S::Conn, Kind>,
     {
         AtomFeedClient::new(self.feed, self.source, self.settings, store, worker)
     }

@@ -24,7 +24,7 @@ use self::ahead::Ahead;
 use self::pages::Visited;
 use crate::outcome::{Outcome, Processed};
 use crate::source::FeedSource;
-use crate::worker::{Handler, PreparingWorker};
+use crate::worker::{AnyWorker, Handler, into_handler};
 use crate::{ProcessError, ProcessErrorKind};
 
 /// Follows one feed and hands its events to a worker, in order, each in the transaction that moves
@@ -95,7 +95,7 @@ impl AtomFeedClient<()> {
 }
 
 impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
-    fn new<S, W>(
+    fn new<S, W, Kind>(
         feed: FeedUri,
         source: Arc<dyn FeedSource>,
         settings: Settings,
@@ -104,9 +104,9 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
     ) -> Self
     where
         S: ConsumerStore<Conn = C>,
-        W: PreparingWorker<C>,
+        W: AnyWorker<C, Kind>,
     {
-        let worker = crate::worker::handler(worker);
+        let worker = into_handler(worker);
         Self {
             feed,
             source,

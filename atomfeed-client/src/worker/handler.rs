@@ -1,11 +1,12 @@
 use std::any::Any;
+use std::future::ready;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use atomfeed_core::Event;
 use futures_util::future::BoxFuture;
 
-use super::{PreparingWorker, WorkerError};
+use super::{EventWorker, PreparingWorker, WorkerError};
 
 /// What a worker prepared for an event: its `Prepared`, with the type taken off.
 pub(crate) type Prepared = Box<dyn Any + Send + Sync>;
@@ -29,21 +30,40 @@ pub(crate) trait Handler<C: ?Sized + Send>: Send + Sync {
     async fn committed(&self, event: &Event);
 }
 
-/// Takes the type off a worker.
-pub(crate) fn handler<C, W>(worker: W) -> Arc<dyn Handler<C>>
-where
-    C: ?Sized + Send + 'static,
-    W: PreparingWorker<C>,
-{
-    Arc::new(Shared(Arc::new(worker)))
-}
-
-struct Shared<W>(Arc<W>);
+/// An [`EventWorker`], which prepares nothing.
+pub(super) struct Plain<W>(pub(super) W);
 
 #[async_trait]
-impl<C: ?Sized + Send + 'static, W: PreparingWorker<C>> Handler<C> for Shared<W> {
+impl<C: ?Sized + Send + 'static, W: EventWorker<C>> Handler<C> for Plain<W> {
     fn prepares(&self) -> bool {
-        self.0.prepares()
+        false
+    }
+
+    fn prepare(&self, _event: Arc<Event>) -> BoxFuture<'static, Result<Prepared, WorkerError>> {
+        Box::pin(ready(Ok(Box::new(()) as Prepared)))
+    }
+
+    async fn process(
+        &self,
+        event: &Event,
+        _prepared: &Prepared,
+        conn: &mut C,
+    ) -> Result<(), WorkerError> {
+        self.0.process(event, conn).await
+    }
+
+    async fn committed(&self, event: &Event) {
+        self.0.committed(event).await;
+    }
+}
+
+/// A [`PreparingWorker`], shared with the tasks in which it prepares.
+pub(super) struct Preparing<W>(pub(super) Arc<W>);
+
+#[async_trait]
+impl<C: ?Sized + Send + 'static, W: PreparingWorker<C>> Handler<C> for Preparing<W> {
+    fn prepares(&self) -> bool {
+        true
     }
 
     fn prepare(&self, event: Arc<Event>) -> BoxFuture<'static, Result<Prepared, WorkerError>> {

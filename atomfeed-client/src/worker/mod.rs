@@ -3,13 +3,16 @@
 mod closure;
 mod error;
 mod handler;
+mod kind;
 
 use async_trait::async_trait;
 use atomfeed_core::Event;
 
 pub use closure::{WorkerFn, worker_fn};
 pub use error::WorkerError;
-pub(crate) use handler::{Handler, Prepared, handler};
+pub(crate) use handler::{Handler, Prepared};
+pub(crate) use kind::into_handler;
+pub use kind::{AnyWorker, Plain, Preparing};
 
 /// Applies events.
 ///
@@ -31,6 +34,28 @@ pub(crate) use handler::{Handler, Prepared, handler};
 ///         Ok(())
 ///     }
 /// }
+/// ```
+///
+/// A worker that writes to another database than the consumer's:
+///
+/// ```compile_fail,E0277
+/// # use async_trait::async_trait;
+/// # use atomfeed_client::{AtomFeedClient, Event, EventWorker, FeedSource, WorkerError};
+/// # use atomfeed_core::store::MemoryStore;
+/// struct OtherDatabase;
+/// struct Worker;
+///
+/// #[async_trait]
+/// impl EventWorker<OtherDatabase> for Worker {
+///     async fn process(&self, _: &Event, _: &mut OtherDatabase) -> Result<(), WorkerError> {
+///         Ok(())
+///     }
+/// }
+///
+/// # fn with(source: impl FeedSource) {
+/// # let feed = "http://localhost/feed/recent".parse().unwrap();
+/// AtomFeedClient::builder(feed, source).build(MemoryStore::new(), Worker); // lends another
+/// # }
 /// ```
 ///
 /// Effects elsewhere (a message sent, another database) happen at least once: tell a repeated
@@ -86,8 +111,6 @@ pub trait EventWorker<C: ?Sized + Send>: Send + Sync + 'static {
 ///     }
 /// }
 /// ```
-///
-/// Every [`EventWorker`] is one that prepares nothing.
 #[async_trait]
 pub trait PreparingWorker<C: ?Sized + Send>: Send + Sync + 'static {
     /// What is brought for an event.
@@ -122,35 +145,4 @@ pub trait PreparingWorker<C: ?Sized + Send>: Send + Sync + 'static {
 
     /// As [`EventWorker::committed`].
     async fn committed(&self, _event: &Event) {}
-
-    /// Whether [`prepare`](Self::prepare) takes any time: if not, no task is spawned for it.
-    fn prepares(&self) -> bool {
-        true
-    }
-}
-
-#[async_trait]
-impl<C: ?Sized + Send + 'static, W: EventWorker<C>> PreparingWorker<C> for W {
-    type Prepared = ();
-
-    async fn prepare(&self, _event: &Event) -> Result<(), WorkerError> {
-        Ok(())
-    }
-
-    async fn process(
-        &self,
-        event: &Event,
-        _prepared: &(),
-        conn: &mut C,
-    ) -> Result<(), WorkerError> {
-        EventWorker::process(self, event, conn).await
-    }
-
-    async fn committed(&self, event: &Event) {
-        EventWorker::committed(self, event).await;
-    }
-
-    fn prepares(&self) -> bool {
-        false
-    }
 }

@@ -108,23 +108,20 @@ impl Input {
     }
 
     fn rows(&self) -> Rows {
-        let mut rows = Rows::default();
-        rows.strategy = self.strategy.parse().unwrap();
-        rows.event_records = self.event_records.iter().map(InputRecord::record).collect();
-        rows.chunking_history = self
-            .chunking_history
-            .iter()
-            .map(|row| ChunkingHistoryEntry {
-                chunk_length: row.chunk_length,
-                start: row.start,
-            })
-            .collect();
-        rows.offset_markers = self
-            .event_records_offset_marker
-            .iter()
-            .map(InputMarker::marker)
-            .collect();
-        rows
+        let chunk = |row: &InputChunk| ChunkingHistoryEntry {
+            chunk_length: row.chunk_length,
+            start: row.start,
+        };
+        Rows {
+            event_records: self.event_records.iter().map(InputRecord::record).collect(),
+            strategy: self.strategy.parse().unwrap(),
+            chunking_history: self.chunking_history.iter().map(chunk).collect(),
+            offset_markers: self
+                .event_records_offset_marker
+                .iter()
+                .map(InputMarker::marker)
+                .collect(),
+        }
     }
 }
 

@@ -1,0 +1,11 @@
+//! The client against what it promises, over the real server.
+
+#![allow(clippy::unwrap_used)]
+
+mod content;
+mod crashes;
+mod feeds;
+mod preparing;
+mod real_feeds;
+mod running;
+mod tables;

@@ -1,0 +1,221 @@
+//! Following a feed as it grows: polling, stopping, several starts.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use atomfeed_client::{
+    AtomFeedClient, CancellationToken, Event, EventWorker, HttpFeedSource, Outcome,
+    ProcessErrorKind, StartPosition, WorkerError,
+};
+use atomfeed_core::Marker;
+use atomfeed_core::store::conformance::{Harness, MemoryHarness};
+use atomfeed_core::store::{ConsumerStore, MemoryConnection, MemoryStore, StoreErrorKind};
+use tokio::sync::Notify;
+
+use crate::feeds::{Apply, Emr, applied, feed_uri, on_every_store};
+
+on_every_store!(
+    a_feed_is_followed_as_it_grows,
+    a_start_at_the_latest_of_an_empty_feed
+);
+
+async fn a_feed_is_followed_as_it_grows<H: Harness + 'static>(harness: &Arc<H>) {
+    let emr = Emr::new().await;
+    let store = harness.store().await;
+    let client = || emr.client().build(store.clone(), Apply::all(harness));
+    assert_eq!(
+        client().process_events().await.unwrap().applied,
+        0,
+        "an empty feed"
+    );
+    let mut published = 0;
+    for more in [1, 0, 3, 1, 5, 11, 0, 4] {
+        emr.publish(published + 1..=published + more).await;
+        published += more;
+        assert_eq!(
+            client().process_events().await.unwrap().applied,
+            u64::from(more)
+        );
+        assert_eq!(
+            applied(harness.as_ref(), &store).await,
+            (1..=published).collect::<Vec<_>>()
+        );
+    }
+}
+
+async fn a_start_at_the_latest_of_an_empty_feed<H: Harness + 'static>(harness: &Arc<H>) {
+    let emr = Emr::new().await;
+    let store = harness.store().await;
+    let client = || {
+        emr.client()
+            .start(StartPosition::Latest)
+            .build(store.clone(), Apply::all(harness))
+    };
+    assert_eq!(client().process_events().await.unwrap().applied, 0);
+    let marker = store.marker(&feed_uri()).await.unwrap().unwrap();
+    assert_eq!(marker.page_uri(), Some("http://127.0.0.1:8080/feed/0"));
+    emr.publish(1..=12).await;
+    assert_eq!(
+        client().process_events().await.unwrap().applied,
+        12,
+        "all of them are new"
+    );
+}
+
+/// Two consumers of one feed: the one that comes second is told, and its work is undone.
+#[tokio::test]
+async fn a_second_consumer_is_told() {
+    /// Moves the marker under the consumer's feet, as another consumer would.
+    struct Intruder;
+
+    #[async_trait]
+    impl EventWorker<MemoryConnection> for Intruder {
+        async fn process(&self, _: &Event, conn: &mut MemoryConnection) -> Result<(), WorkerError> {
+            use atomfeed_core::store::MarkerStore;
+
+            conn.put("applied", "mine", "");
+            let found = conn.marker(&feed_uri()).await?;
+            let elsewhere = Marker::new(feed_uri()).on_page("http://127.0.0.1:8080/feed/9");
+            conn.move_marker(found.as_ref(), &elsewhere).await?;
+            Ok(())
+        }
+    }
+
+    let emr = Emr::with_events(3).await;
+    let store = MemoryStore::new();
+    let error = emr
+        .client()
+        .build(store.clone(), Intruder)
+        .process_events()
+        .await
+        .unwrap_err();
+    match error.kind() {
+        ProcessErrorKind::Store(store) => assert_eq!(store.kind(), StoreErrorKind::Conflict),
+        other => panic!("{other:?}"),
+    }
+    assert!(store.rows("applied").is_empty());
+}
+
+/// Blocks in the event that it is told, until it is let.
+struct Slow {
+    reached: Arc<Notify>,
+    let_go: Arc<Notify>,
+}
+
+#[async_trait]
+impl EventWorker<MemoryConnection> for Slow {
+    async fn process(&self, event: &Event, conn: &mut MemoryConnection) -> Result<(), WorkerError> {
+        if event.content() == "3" {
+            self.reached.notify_one();
+            self.let_go.notified().await;
+        }
+        conn.put("applied", event.content(), "");
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_stop_finishes_the_event_in_hand() {
+    let emr = Emr::with_events(9).await;
+    let store = MemoryStore::new();
+    let (reached, let_go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let worker = Slow {
+        reached: Arc::clone(&reached),
+        let_go: Arc::clone(&let_go),
+    };
+    let client = emr.client().build(store.clone(), worker);
+    let stop = CancellationToken::new();
+    let stopped = stop.clone();
+    let running = tokio::spawn(async move { client.run(stopped).await });
+    reached.notified().await;
+    stop.cancel();
+    let_go.notify_one();
+    running.await.unwrap();
+    let rows = store.rows("applied");
+    assert_eq!(
+        rows.iter().map(|(key, _)| key.as_str()).collect::<Vec<_>>(),
+        ["1", "2", "3"]
+    );
+    let marker = store.marker(&feed_uri()).await.unwrap().unwrap();
+    let page = emr.source();
+    let again = AtomFeedClient::builder(feed_uri(), page)
+        .build(store.clone(), Apply::all(&Arc::new(MemoryHarness)));
+    assert_eq!(
+        again.process_events().await.unwrap().applied,
+        6,
+        "goes on behind {marker:?}"
+    );
+}
+
+/// Over a socket: `run` applies what is there and what comes, retries what failed, and outlives a
+/// server that is down at first.
+#[tokio::test]
+async fn run_goes_on_until_it_is_stopped() {
+    let emr = Emr::with_events(7).await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+
+    let (told, outcomes) = tokio::sync::mpsc::unbounded_channel();
+    let mut outcomes = outcomes;
+    let harness = Arc::new(MemoryHarness);
+    let store = harness.store().await;
+    let failed_once = Arc::new(Mutex::new(false));
+    let feed = format!("http://{address}/feed/recent").parse().unwrap();
+    let source = HttpFeedSource::builder(&feed)
+        .allow_origin(feed_uri().url())
+        .build()
+        .unwrap();
+    let worker = atomfeed_client::worker_fn(move |event, conn: &mut MemoryConnection| {
+        let mut failed_once = failed_once.lock().unwrap();
+        if event.content() == "5" && !std::mem::replace(&mut *failed_once, true) {
+            return Box::pin(async { Err(WorkerError::new("not yet")) });
+        }
+        conn.put("applied", event.content(), "");
+        Box::pin(async { Ok(()) })
+    });
+    let client = AtomFeedClient::builder(feed, source)
+        .interval(Duration::from_millis(5))
+        .on_outcome(move |outcome| {
+            let what = match outcome {
+                Outcome::Applied { event } => format!("applied {}", event.content()),
+                Outcome::Parked { event, .. } => format!("parked {}", event.content()),
+                Outcome::Retried { event } => format!("retried {}", event.content()),
+                other => format!("{other:?}"),
+            };
+            told.send(what).unwrap();
+        })
+        .build(store.clone(), worker);
+    let stop = CancellationToken::new();
+    let stopped = stop.clone();
+    let running = tokio::spawn(async move { client.run(stopped).await });
+
+    // The server comes up only now, on the address that the consumer has been asking.
+    let listener = tokio::net::TcpListener::bind(address).await.unwrap();
+    let config =
+        atomfeed_server::FeedConfig::new(format!("http://{address}/feed").parse().unwrap());
+    let router = crate::feeds::router(emr.store.clone(), config.with_page_size(5)).await;
+    let serving = tokio::spawn(async move { axum::serve(listener, router).await });
+
+    let mut seen = Vec::new();
+    while seen.len() < 8 {
+        seen.push(outcomes.recv().await.unwrap());
+    }
+    emr.publish(8..=9).await;
+    while seen.len() < 10 {
+        seen.push(outcomes.recv().await.unwrap());
+    }
+    stop.cancel();
+    running.await.unwrap();
+    serving.abort();
+    let applied = |range: std::ops::RangeInclusive<u32>| range.map(|n| format!("applied {n}"));
+    let expected: Vec<_> = applied(1..=4)
+        .chain(["parked 5".to_owned()])
+        .chain(applied(6..=7))
+        .chain(["retried 5".to_owned()])
+        .chain(applied(8..=9))
+        .collect();
+    assert_eq!(seen, expected);
+    assert_eq!(store.rows("applied").len(), 9);
+}
