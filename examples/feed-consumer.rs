@@ -19,7 +19,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use regex::Regex;
-use serde_json::json;
+use serde::Serialize;
 use url::Url;
 
 /// Follows a feed, and ends with "processed=N failed=N seconds=S" on standard error: N events
@@ -170,19 +170,34 @@ impl Counts {
     }
 }
 
+/// What is printed of an event.
+#[derive(Serialize)]
+struct Line<'a> {
+    event_id: &'a str,
+    title: &'a str,
+    content: &'a str,
+    categories: &'a [String],
+    feed_uri: &'a str,
+    page_uri: Option<&'a str>,
+    updated: Option<String>,
+    published: Option<String>,
+}
+
 fn print(event: &Event) {
-    let line = json!({
-        "event_id": event.id().as_str(),
-        "title": event.title(),
-        "content": event.content(),
-        "categories": event.categories(),
-        "feed_uri": event.feed_uri().as_str(),
-        "page_uri": event.page_uri(),
-        "updated": event.updated().map(rfc3339),
-        "published": event.published().map(rfc3339),
-    });
-    // Whoever reads has gone: what was applied stays applied all the same.
-    let _ = writeln!(std::io::stdout().lock(), "{line}");
+    let line = Line {
+        event_id: event.id().as_str(),
+        title: event.title(),
+        content: event.content(),
+        categories: event.categories(),
+        feed_uri: event.feed_uri().as_str(),
+        page_uri: event.page_uri(),
+        updated: event.updated().map(rfc3339),
+        published: event.published().map(rfc3339),
+    };
+    if let Ok(line) = serde_json::to_string(&line) {
+        // Whoever reads may have gone: what was applied stays applied all the same.
+        let _ = writeln!(std::io::stdout().lock(), "{line}");
+    }
 }
 
 fn rfc3339(time: DateTime<Utc>) -> String {

@@ -1,4 +1,4 @@
-use atomfeed_core::atom::{EntryRef, FeedHead, FeedWriter, Link};
+use atomfeed_core::atom::{EntryRef, FeedHead, FeedWriter, Link, find_illegal};
 use atomfeed_core::{EventRecord, FeedScope};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -56,6 +56,7 @@ impl PageContent {
         let size = self.records.iter().map(rendered_size).sum::<usize>();
         let mut writer = FeedWriter::new(&head, config.line_ends, 1_024 + size);
         for record in &self.records {
+            warn_of_what_xml_lacks(record);
             write_entry(&mut writer, record);
         }
         Page {
@@ -85,6 +86,29 @@ fn write_entry(writer: &mut FeedWriter, record: &EventRecord) {
         published: record.timestamp,
         content: record.content.as_deref(),
     });
+}
+
+/// Such an event is refused when it is published with us; a table that others write may have it.
+/// The writer puts U+FFFD in the place of each such character.
+fn warn_of_what_xml_lacks(record: &EventRecord) {
+    let fields = [
+        ("title", &record.title),
+        ("object", &record.content),
+        ("category", &record.category),
+        ("tags", &record.tags),
+    ];
+    for (column, text) in fields {
+        if let Some((offset, character)) = text.as_deref().and_then(find_illegal) {
+            tracing::warn!(
+                id = record.id,
+                column,
+                offset,
+                ?character,
+                "event_records holds a character that XML 1.0 cannot carry; U+FFFD is served in \
+                 its place"
+            );
+        }
+    }
 }
 
 /// Roughly how many bytes an entry takes, so that the buffer seldom grows.

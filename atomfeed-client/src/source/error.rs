@@ -46,6 +46,9 @@ pub enum FetchError {
         /// Where to.
         location: String,
     },
+    /// TLS cannot be set up.
+    #[error("setting up TLS: see that the system has CA certificates (package ca-certificates)")]
+    Tls(#[source] Box<dyn Error + Send + Sync>),
     /// The source itself failed.
     #[error("the source of the feed failed")]
     Source(#[source] Box<dyn Error + Send + Sync>),

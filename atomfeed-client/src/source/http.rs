@@ -135,24 +135,36 @@ impl HttpFeedSourceBuilder {
     ///
     /// # Errors
     ///
-    /// When TLS cannot be set up.
+    /// [`FetchError::Tls`] when a page may be fetched over HTTPS and the system has no certificates to
+    /// check servers by.
     pub fn build(self) -> Result<HttpFeedSource, FetchError> {
         // Fails when there is one already, and that is fine.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = Client::builder()
+        let mut client = Client::builder()
             .cookie_store(true)
             .gzip(true)
             .zstd(true)
             .redirect(Policy::none())
             .connect_timeout(self.connect_timeout)
             .read_timeout(self.read_timeout)
-            .timeout(self.total_timeout)
+            .timeout(self.total_timeout);
+        if !self.may_use_tls() {
+            // A machine without CA certificates reads plain HTTP all the same.
+            client = client.tls_certs_only([]);
+        }
+        let client = client
             .build()
-            .map_err(|error| FetchError::Source(error.into()))?;
+            .map_err(|error| FetchError::Tls(error.into()))?;
         Ok(HttpFeedSource {
             client,
             settings: self,
         })
+    }
+
+    fn may_use_tls(&self) -> bool {
+        let is_https =
+            |origin: &Origin| matches!(origin, Origin::Tuple(scheme, ..) if scheme == "https");
+        is_https(&self.feed_origin) || self.allowed_origins.iter().any(is_https)
     }
 
     fn allows(&self, origin: &Origin) -> bool {
