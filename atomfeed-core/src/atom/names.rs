@@ -63,7 +63,9 @@ struct Declaration<'a> {
 
 impl<'a> Namespaces<'a> {
     /// Takes an attribute of an element at `depth` that may be a declaration.
-    pub(super) fn declare(&mut self, depth: usize, attribute: &'a str, uri: Cow<'a, str>) {
+    // Not `&str`, which would not be lent for long enough.
+    #[allow(clippy::ptr_arg)]
+    pub(super) fn declare(&mut self, depth: usize, attribute: &'a str, uri: &Cow<'a, str>) {
         let prefix = match attribute.strip_prefix("xmlns") {
             Some("") => None,
             Some(prefixed) if prefixed.starts_with(':') => Some(&prefixed[1..]),
@@ -73,7 +75,7 @@ impl<'a> Namespaces<'a> {
         self.declared.push(Declaration {
             depth,
             prefix,
-            uri,
+            uri: uri.clone(),
             is_atom,
         });
     }

@@ -41,6 +41,7 @@ pub fn read_feed(document: &[u8], limits: &ReadLimits) -> Result<Feed, ReadError
 /// `atom:feed`, which has been opened (RFC 4287 §4.1.1).
 fn feed(tokens: &mut Tokens<'_>, limits: &ReadLimits) -> Result<Feed, ReadError> {
     let mut feed = Feed::default();
+    feed.entries.reserve(tokens.size() / 512);
     let (mut id, mut title, mut updated) = (None, None, None);
     while let Some(element) = next_child(tokens)? {
         match element {
@@ -68,8 +69,8 @@ fn feed(tokens: &mut Tokens<'_>, limits: &ReadLimits) -> Result<Feed, ReadError>
     feed.id = id.unwrap_or_default();
     feed.title = title.unwrap_or_default();
     feed.updated = updated
-        .map(|date| date.time("updated", "the feed"))
-        .transpose()?;
+        .transpose()
+        .map_err(|bad: BadDate| bad.in_element("updated", "the feed"))?;
     Ok(feed)
 }
 
@@ -98,10 +99,12 @@ fn entry(tokens: &mut Tokens<'_>, number: usize) -> Result<Entry, ReadError> {
     };
     Ok(Entry {
         title: title.unwrap_or_default(),
-        updated: updated.map(|date| date.time("updated", &id)).transpose()?,
+        updated: updated
+            .transpose()
+            .map_err(|bad: BadDate| bad.in_element("updated", &id))?,
         published: published
-            .map(|date| date.time("published", &id))
-            .transpose()?,
+            .transpose()
+            .map_err(|bad: BadDate| bad.in_element("published", &id))?,
         terms: distinct(terms),
         content: content.unwrap_or_default(),
         id,
@@ -169,11 +172,14 @@ fn id_text(tokens: &mut Tokens<'_>) -> Result<String, ReadError> {
     Ok(trimmed(&text_content(tokens)?).to_owned())
 }
 
-fn date<'a>(tokens: &mut Tokens<'a>) -> Result<Date<'a>, ReadError> {
-    Ok(Date {
-        offset: tokens.offset(),
-        value: text_content(tokens)?,
-    })
+fn date(tokens: &mut Tokens<'_>) -> Result<Date, ReadError> {
+    let offset = tokens.offset();
+    let value = text_content(tokens)?;
+    Ok(read_time(&value).map_err(|source| BadDate {
+        value: excerpt(trimmed(&value)),
+        offset,
+        source,
+    }))
 }
 
 /// `atom:content` (RFC 4287 §4.1.3): its text, or its markup where it has any.
@@ -183,14 +189,15 @@ fn content_text(tokens: &mut Tokens<'_>) -> Result<String, ReadError> {
     let mut has_elements = false;
     loop {
         match tokens.next()? {
-            Token::Text(piece) => append(&mut text, piece),
+            Token::Text(piece) => append(&mut text, tokens.line_ends_normalised(piece)),
             Token::Char(c) => text.to_mut().push(c),
             Token::Open(_) => {
                 has_elements = true;
                 tokens.skip()?;
             }
             Token::Close | Token::End if has_elements => {
-                return Ok(trimmed(&tokens.markup_since(start)).to_owned());
+                let markup = trimmed(tokens.markup_since(start));
+                return Ok(tokens.line_ends_normalised(markup).into_owned());
             }
             Token::Close | Token::End => return Ok(text.into_owned()),
         }
@@ -202,7 +209,7 @@ fn text_content<'a>(tokens: &mut Tokens<'a>) -> Result<Cow<'a, str>, ReadError> 
     let mut open_inside = 0_usize;
     loop {
         match tokens.next()? {
-            Token::Text(piece) => append(&mut text, piece),
+            Token::Text(piece) => append(&mut text, tokens.line_ends_normalised(piece)),
             Token::Char(c) => text.to_mut().push(c),
             Token::Open(_) => open_inside += 1,
             Token::Close if open_inside > 0 => open_inside -= 1,
@@ -220,22 +227,29 @@ fn append<'a>(text: &mut Cow<'a, str>, piece: Cow<'a, str>) {
     }
 }
 
-/// A date that has been read, but not understood: an error is to name the entry, whose id may come
-/// later.
-struct Date<'a> {
-    value: Cow<'a, str>,
+/// A date, or what is wrong with it: the error is to name the entry, whose id may come later.
+type Date = Result<DateTime<Utc>, BadDate>;
+
+struct BadDate {
+    value: String,
     offset: usize,
+    source: chrono::ParseError,
 }
 
-impl Date<'_> {
-    fn time(&self, element: &'static str, of: &str) -> Result<DateTime<Utc>, ReadError> {
-        read_time(&self.value).map_err(|source| ReadError::BadDate {
+impl BadDate {
+    fn in_element(self, element: &'static str, of: &str) -> ReadError {
+        let Self {
+            value,
+            offset,
+            source,
+        } = self;
+        ReadError::BadDate {
             element,
             of: excerpt(of),
-            value: excerpt(trimmed(&self.value)),
-            offset: self.offset,
+            value,
+            offset,
             source,
-        })
+        }
     }
 }
 

@@ -26,8 +26,8 @@ pub(super) enum Token<'a> {
     Close,
     /// The document ends, after its root element or without one.
     End,
-    /// Text, or the inside of a CDATA section, with normalised line ends.
-    Text(Cow<'a, str>),
+    /// Text, or the inside of a CDATA section, as it stands: see [`Tokens::line_ends_normalised`].
+    Text(&'a str),
     /// What a character reference or an entity stands for.
     Char(char),
 }
@@ -46,7 +46,7 @@ pub(super) struct Tokens<'a> {
     depth: usize,
     /// Whether the last element was an empty one, and is yet to be closed.
     is_closing: bool,
-    /// Where in `document` the last token begins, or white space before it.
+    /// Where in `document` the last token begins.
     start: usize,
     /// Those of the element that was opened last, with normalised values.
     attributes: Vec<(&'a str, Cow<'a, str>)>,
@@ -108,28 +108,22 @@ impl<'a> Tokens<'a> {
         loop {
             self.start = self.position();
             return match self.reader.read_event() {
-                Ok(Event::Text(text)) => {
-                    Ok(Token::Text(self.line_ends_normalised(text.into_inner())))
-                }
-                Ok(Event::Start(tag)) => self.open(&tag),
+                Ok(Event::Text(_)) => Ok(Token::Text(self.lent("", ""))),
+                Ok(Event::Start(tag)) => self.open(&tag, "<", ">"),
                 Ok(Event::End(_)) => Ok(self.close()),
+                Ok(Event::CData(_)) if self.depth > 0 => {
+                    Ok(Token::Text(self.lent("<![CDATA[", "]]>")))
+                }
                 Ok(Event::Empty(tag)) => {
                     self.is_closing = true;
-                    self.open(&tag)
-                }
-                Ok(Event::CData(section)) if self.depth > 0 => {
-                    Ok(Token::Text(self.line_ends_normalised(section.into_inner())))
+                    self.open(&tag, "<", "/>")
                 }
                 Ok(Event::GeneralRef(reference)) => self.resolved(&reference).map(Token::Char),
                 Ok(Event::Comment(_) | Event::PI(_)) => continue,
-                Ok(Event::Decl(_)) if self.offset() == self.mark => continue,
-                Ok(Event::Decl(_)) => Err(self.malformed("an XML declaration amid the document")),
-                Ok(Event::CData(_)) => Err(self.malformed("a CDATA section outside of the root")),
-                Ok(Event::DocType(_)) => Err(ReadError::Doctype {
-                    offset: self.offset(),
-                }),
+                Ok(Event::Decl(_)) if self.start == 0 => continue,
                 Ok(Event::Eof) if self.depth == 0 => Ok(Token::End),
                 Ok(Event::Eof) => Err(self.truncated()),
+                Ok(misplaced) => Err(self.misplaced(&misplaced)),
                 Err(error) => Err(self.refused(error)),
             };
         }
@@ -168,8 +162,7 @@ impl<'a> Tokens<'a> {
 
     /// Where the last token begins, from the start of the document.
     pub(super) fn offset(&self) -> usize {
-        let rest = self.document.get(self.start..).unwrap_or_default();
-        self.mark + self.start + (rest.len() - rest.trim_ascii_start().len())
+        self.mark + self.start
     }
 
     /// Where the last token ends; for [`markup_since`](Self::markup_since) only.
@@ -178,11 +171,22 @@ impl<'a> Tokens<'a> {
         self.reader.buffer_position() as usize
     }
 
-    /// The document from a [`position`](Self::position) to the beginning of the last token, with
-    /// normalised line ends.
-    pub(super) fn markup_since(&self, position: usize) -> Cow<'a, str> {
-        let markup = self.document.get(position..self.start).unwrap_or_default();
-        self.line_ends_normalised(markup.into())
+    /// The document from a [`position`](Self::position) to the beginning of the last token, as it
+    /// stands.
+    pub(super) fn markup_since(&self, position: usize) -> &'a str {
+        self.document.get(position..self.start).unwrap_or_default()
+    }
+
+    /// CRLF and CR as LF (XML 1.0 §2.11).
+    pub(super) fn line_ends_normalised(&self, text: &'a str) -> Cow<'a, str> {
+        match self.has_cr {
+            true => BytesText::from_escaped(text).xml10_content(),
+            false => Cow::Borrowed(text),
+        }
+    }
+
+    pub(super) fn size(&self) -> usize {
+        self.document.len()
     }
 
     /// An error at the last token.
@@ -193,7 +197,15 @@ impl<'a> Tokens<'a> {
         }
     }
 
-    fn open(&mut self, tag: &BytesStart<'_>) -> Result<Token<'a>, ReadError> {
+    /// `tag` has what is between `before` and `after`.
+    fn open(
+        &mut self,
+        tag: &BytesStart<'_>,
+        before: &str,
+        after: &str,
+    ) -> Result<Token<'a>, ReadError> {
+        // White space that was passed over is before it.
+        self.start = self.position() - (before.len() + tag.len() + after.len());
         self.depth += 1;
         if self.depth > self.limits.max_depth() {
             let limit = self.limits.max_depth();
@@ -202,24 +214,24 @@ impl<'a> Tokens<'a> {
                 offset: self.offset(),
             });
         }
-        self.attributes.clear();
-        let length = tag.attributes_raw().len();
-        if length > 0 {
-            // The same text, but lent by the document, which outlives the event.
-            let end = self.position()
-                - if self.is_closing {
-                    "/>".len()
-                } else {
-                    ">".len()
-                };
-            self.read_attributes(self.document.get(end - length..end).unwrap_or_default())?;
-        }
         let name = tag.name().into_inner();
+        self.attributes.clear();
+        if name.len() < tag.len() {
+            let attributes = &self.lent(before, after)[name.len()..];
+            self.read_attributes(attributes)?;
+        }
         let element = self.namespaces.element(name);
         if element == Element::Other && !is_name(name) {
             return Err(self.malformed("a tag without a name, or with an impossible one"));
         }
         Ok(Token::Open(element))
+    }
+
+    /// The last token without what begins and ends it. The event has the same text, but only for as
+    /// long as itself.
+    fn lent(&self, before: &str, after: &str) -> &'a str {
+        let inside = self.start + before.len()..self.position() - after.len();
+        self.document.get(inside).unwrap_or_default()
     }
 
     fn close(&mut self) -> Token<'a> {
@@ -228,9 +240,13 @@ impl<'a> Tokens<'a> {
         Token::Close
     }
 
+    /// The attributes of an element (XML 1.0 §3.1), with the white space before them.
     fn read_attributes(&mut self, mut list: &'a str) -> Result<(), ReadError> {
-        while !list.trim_ascii().is_empty() {
-            let Some((name, value, rest)) = split_attribute(list) else {
+        while let trimmed = list.trim_ascii_start()
+            && !trimmed.is_empty()
+        {
+            let attribute = split_attribute(trimmed).filter(|_| trimmed.len() < list.len());
+            let Some((name, value, rest)) = attribute else {
                 return Err(self.malformed("something in a tag that is no attribute"));
             };
             if self.attributes.len().max(self.namespaces.len()) >= self.limits.max_attributes() {
@@ -244,7 +260,7 @@ impl<'a> Tokens<'a> {
                 return Err(self.malformed(format!("the attribute `{}` twice", excerpt(name))));
             }
             let value = self.normalised(value)?;
-            self.namespaces.declare(self.depth, name, value.clone());
+            self.namespaces.declare(self.depth, name, &value);
             self.attributes.push((name, value));
             list = rest;
         }
@@ -269,15 +285,6 @@ impl<'a> Tokens<'a> {
         match find_illegal(&value) {
             Some((_, c)) => Err(self.illegal(c.into())),
             None => Ok(value),
-        }
-    }
-
-    /// CRLF and CR as LF (XML 1.0 §2.11).
-    fn line_ends_normalised(&self, text: Cow<'a, str>) -> Cow<'a, str> {
-        if self.has_cr {
-            BytesText::from_escaped(text).xml10_content()
-        } else {
-            text
         }
     }
 
@@ -327,6 +334,19 @@ impl<'a> Tokens<'a> {
         }
     }
 
+    /// An event that may not come where it does, or not at all.
+    fn misplaced(&mut self, event: &Event<'_>) -> ReadError {
+        // The parser may have passed over white space before it.
+        self.start += self.lent("", "").len() - self.lent("", "").trim_ascii_start().len();
+        match event {
+            Event::DocType(_) => ReadError::Doctype {
+                offset: self.offset(),
+            },
+            Event::Decl(_) => self.malformed("an XML declaration that is not at the beginning"),
+            _ => self.malformed("a CDATA section outside of the root element"),
+        }
+    }
+
     /// What an error of the parser means.
     fn refused(&self, error: XmlError) -> ReadError {
         let at = usize::try_from(self.reader.error_position()).unwrap_or(self.start);
@@ -350,11 +370,10 @@ impl<'a> Tokens<'a> {
     }
 }
 
-/// The first of a list of attributes (XML 1.0 §3.1, production `Attribute`, with the white space
-/// before it): name, value as it stands, and the rest of the list.
+/// The first of a list of attributes (XML 1.0 §3.1, production `Attribute`): its name, its value as
+/// it stands, and the rest of the list.
 fn split_attribute(list: &str) -> Option<(&str, &str, &str)> {
-    let attribute = list.trim_ascii_start();
-    let (name, value) = attribute.split_once('=')?;
+    let (name, value) = list.split_once('=')?;
     let name = name.trim_ascii_end();
     let value = value.trim_ascii_start();
     let quote = value
@@ -362,7 +381,7 @@ fn split_attribute(list: &str) -> Option<(&str, &str, &str)> {
         .next()
         .filter(|&quote| quote == '"' || quote == '\'')?;
     let (value, rest) = value[1..].split_once(quote)?;
-    (attribute.len() < list.len() && is_name(name)).then_some((name, value, rest))
+    is_name(name).then_some((name, value, rest))
 }
 
 /// Whether the parser gave up because the document ended, and not because `rest`, what is left of
