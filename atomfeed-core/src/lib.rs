@@ -37,6 +37,8 @@
 //! | feature | what it adds |
 //! |---|---|
 //! | `sqlite` | `SqliteStore`, through sqlx |
+//! | `postgres` | `PostgresStore` |
+//! | `mysql` | `MySqlStore`, for MariaDB |
 //! | `testing` | the conformance suite for stores |
 //!
 //! [`atomfeed-server`]: https://docs.rs/atomfeed-server

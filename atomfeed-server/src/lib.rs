@@ -7,9 +7,11 @@ mod error;
 mod http;
 mod page;
 mod publisher;
+mod sequencer;
 mod service;
 
 pub use atomfeed_core as core;
+pub use tokio_util::sync::CancellationToken;
 
 pub use config::FeedConfig;
 pub use error::FeedError;
@@ -17,4 +19,5 @@ pub use error::FeedError;
 pub use http::FeedRouter;
 pub use page::Page;
 pub use publisher::Publisher;
+pub use sequencer::Sequencer;
 pub use service::EventFeedService;

@@ -1,7 +1,10 @@
 use std::sync::Arc;
 
-use atomfeed_core::store::{OutboxStore, StoreResult};
+use atomfeed_core::store::{OpenTransaction, OutboxStore, StoreResult};
 use atomfeed_core::{Clock, NewEvent, SystemClock};
+
+use crate::Sequencer;
+use crate::sequencer::Wake;
 
 /// Publishes events inside the application's own database transaction.
 ///
@@ -26,6 +29,7 @@ use atomfeed_core::{Clock, NewEvent, SystemClock};
 pub struct Publisher<S> {
     store: S,
     clock: Arc<dyn Clock>,
+    wake: Option<Wake>,
 }
 
 impl<S: OutboxStore> Publisher<S> {
@@ -34,6 +38,7 @@ impl<S: OutboxStore> Publisher<S> {
         Self {
             store,
             clock: Arc::new(SystemClock),
+            wake: None,
         }
     }
 
@@ -41,6 +46,14 @@ impl<S: OutboxStore> Publisher<S> {
     #[must_use]
     pub fn with_clock(mut self, clock: impl Clock) -> Self {
         self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Wakes a sequencer of this process: it looks for what was published, again and again until the
+    /// transaction has committed, and at once when [`commit`](Self::commit) commits it.
+    #[must_use]
+    pub fn waking(mut self, sequencer: &Sequencer) -> Self {
+        self.wake = Some(sequencer.wake());
         self
     }
 
@@ -57,6 +70,27 @@ impl<S: OutboxStore> Publisher<S> {
     /// When the future is dropped, the event may or may not have been written on `conn`: roll
     /// back what is open there.
     pub async fn publish(&self, conn: &mut S::Conn, event: &NewEvent) -> StoreResult<()> {
-        self.store.publish(conn, event, self.clock.now()).await
+        self.store.publish(conn, event, self.clock.now()).await?;
+        if let Some(wake) = &self.wake {
+            wake.hint();
+        }
+        Ok(())
+    }
+
+    /// Commits a transaction in which events were published, and wakes the sequencer at once.
+    ///
+    /// # Errors
+    ///
+    /// As the database has it; it is then unknown whether the transaction lasts.
+    ///
+    /// # Cancel safety
+    ///
+    /// When the future is dropped, it is unknown whether the transaction lasts.
+    pub async fn commit(&self, transaction: impl OpenTransaction) -> StoreResult<()> {
+        transaction.commit().await?;
+        if let Some(wake) = &self.wake {
+            wake.committed();
+        }
+        Ok(())
     }
 }

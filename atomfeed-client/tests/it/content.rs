@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use atomfeed_client::{AtomFeedClient, InProcessFeedSource, worker_fn};
-use atomfeed_core::store::conformance::{Harness, SqliteHarness};
+use atomfeed_core::store::conformance::{Harness, SqliteHarness, sequence_all};
 use atomfeed_core::store::{ConsumerStore, MemoryConnection, MemoryStore, OutboxStore};
 use atomfeed_core::{Clock, NewEvent, SystemClock};
 use atomfeed_server::FeedConfig;
@@ -60,6 +60,7 @@ async fn round_trip<H: Harness>(
             .unwrap();
     }
     work.commit().await.unwrap();
+    sequence_all(&store).await;
 
     let source = InProcessFeedSource::new(router(store, config).await);
     let received = MemoryStore::new();
@@ -114,6 +115,7 @@ async fn a_title_keeps_what_content_keeps() {
         .await
         .unwrap();
     work.commit().await.unwrap();
+    sequence_all(&store).await;
     let source = InProcessFeedSource::new(router(store, config()).await);
     let received = MemoryStore::new();
     let worker = worker_fn(|event, conn: &mut MemoryConnection| {

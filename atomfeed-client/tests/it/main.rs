@@ -5,6 +5,7 @@
 mod content;
 mod crashes;
 mod feeds;
+mod loss;
 mod preparing;
 mod real_feeds;
 mod running;

@@ -56,7 +56,7 @@ async fn preparing_may_write_to_the_same_file() {
             .execute(&pool)
             .await
             .unwrap();
-        let lab = atomfeed_core::store::SqliteStore::over(pool.clone());
+        let lab = atomfeed_core::store::SqliteStore::over(pool.clone(), None);
         let client = emr
             .client()
             .prepare_ahead(6)

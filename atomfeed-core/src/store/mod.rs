@@ -3,12 +3,13 @@
 //! | trait | side | what it is |
 //! |---|---|---|
 //! | [`OutboxStore`] | server | takes an event in, on the connection of the caller's transaction |
+//! | [`SequencedStore`] | server | moves what was published into a queue to where feeds read it, in an order that no reader can overtake |
 //! | [`FeedStore`] | server | reads events by position, keeps chunking history and positions |
 //! | [`ConsumerStore`] | client | opens a [`UnitOfWork`] |
 //! | [`UnitOfWork`] | client | *is* an open transaction: [`MarkerStore`] and [`FailedEventStore`] over the connection it lends to the worker |
 //!
-//! [`MemoryStore`] implements all of them and is the reference; with the feature `sqlite`,
-//! `SqliteStore` does too. A store of your own is a store once it passes the suite in
+//! [`MemoryStore`] implements all of them and is the reference; with the features `sqlite`,
+//! `postgres` and `mysql`, `SqliteStore`, `PostgresStore` and `MySqlStore` do too. A store of your own is a store once it passes the suite in
 //! `conformance` (feature `testing`).
 
 #[cfg(feature = "testing")]
@@ -17,14 +18,20 @@ mod error;
 mod feed;
 mod memory;
 mod outbox;
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 pub mod sql;
 mod unit_of_work;
 
 pub use error::{StoreError, StoreErrorKind, StoreResult};
 pub use feed::{FeedStore, OffsetMarker, RecordRange, TimeBounds};
 pub use memory::{MemoryConnection, MemoryStore};
-pub use outbox::{OutboxStore, SequenceState};
+pub use outbox::{OpenTransaction, OutboxStore, SequenceState, Sequenced, SequencedStore};
+#[cfg(feature = "mysql")]
+pub use sql::MySqlStore;
+#[cfg(feature = "postgres")]
+pub use sql::PostgresStore;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+pub use sql::SchemaName;
 #[cfg(feature = "sqlite")]
 pub use sql::SqliteStore;
 pub use unit_of_work::{

@@ -36,6 +36,50 @@ pub trait OutboxStore: Send + Sync + 'static {
     ) -> StoreResult<()>;
 }
 
+/// A transaction of the application's own, to be committed by who must know when that is done.
+#[async_trait]
+pub trait OpenTransaction: Send {
+    /// Makes all of it last, or none of it.
+    ///
+    /// # Errors
+    ///
+    /// As the database has it; it is then unknown whether it lasts.
+    async fn commit(self) -> StoreResult<()>;
+}
+
+/// Moves events that were published into a queue to where feeds read them.
+///
+/// Ids are handed out before a transaction commits, so that a reader of "all ids above the last"
+/// would miss the one that commits late. So where transactions write at the same time, events are
+/// published into a queue, and moved on from there by one at a time.
+#[async_trait]
+pub trait SequencedStore: Send + Sync + 'static {
+    /// Moves up to `limit` queued events, in the order of the queue's ids, in one transaction and
+    /// under the lock under which events get their ids and times. What cannot be moved is set aside
+    /// with the reason. Several may call this at once, from any process: one works at a time.
+    ///
+    /// # Errors
+    ///
+    /// As the database has it; nothing has moved then.
+    ///
+    /// # Cancel safety
+    ///
+    /// When the future is dropped, all of them have moved, or none.
+    async fn sequence(&self, limit: u32, now: DateTime<Utc>) -> StoreResult<Sequenced>;
+}
+
+/// What a call of [`SequencedStore::sequence`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Sequenced {
+    /// So many events were moved, and are on feeds now.
+    pub moved: u64,
+    /// So many could not be moved, and were set aside.
+    pub set_aside: u64,
+    /// Whether there may be more in the queue.
+    pub more: bool,
+}
+
 /// What a store must know, under the lock under which events get their ids, to give an event its
 /// time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

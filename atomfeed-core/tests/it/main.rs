@@ -1,13 +1,26 @@
-//! The stores against the suite that makes them stores.
+//! The stores against the suite that makes them stores. PostgreSQL and MariaDB are checked where
+//! `ATOMFEED_POSTGRES_URL` and `ATOMFEED_MYSQL_URL` name servers.
 
 mod memory {
     use atomfeed_core::store::conformance::MemoryHarness;
 
-    atomfeed_core::conformance_tests!(MemoryHarness);
+    atomfeed_core::conformance_tests!(Some(MemoryHarness));
 }
 
 mod sqlite {
     use atomfeed_core::store::conformance::SqliteHarness;
 
-    atomfeed_core::conformance_tests!(SqliteHarness::default());
+    atomfeed_core::conformance_tests!(Some(SqliteHarness::default()));
+}
+
+mod postgres {
+    use atomfeed_core::store::conformance::PostgresHarness;
+
+    atomfeed_core::conformance_tests!(PostgresHarness::from_env());
+}
+
+mod mysql {
+    use atomfeed_core::store::conformance::MySqlHarness;
+
+    atomfeed_core::conformance_tests!(MySqlHarness::from_env());
 }

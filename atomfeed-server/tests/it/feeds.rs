@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use atomfeed_core::store::conformance::Harness;
+use atomfeed_core::store::conformance::{Harness, sequence_all};
 use atomfeed_core::store::{ConsumerStore, OutboxStore};
 use atomfeed_core::{Clock, NewEvent};
 use atomfeed_server::{EventFeedService, FeedConfig, FeedRouter, Publisher};
@@ -35,6 +35,7 @@ pub(crate) async fn publish<H: Harness>(
         publisher.publish(work.conn(), &event).await.unwrap();
     }
     work.commit().await.unwrap();
+    sequence_all(store).await;
 }
 
 /// As `publish`, at the time of a clock.
@@ -45,6 +46,7 @@ pub(crate) async fn publish_at<H: Harness>(store: &H::Store, clock: &HandClock, 
         .await
         .unwrap();
     work.commit().await.unwrap();
+    sequence_all(store).await;
 }
 
 pub(crate) async fn send(router: &Router, method: &str, path: &str) -> Response<Body> {
@@ -83,20 +85,27 @@ impl Clock for HandClock {
     }
 }
 
-/// One named test for each store of a case that is a function over a harness.
+/// One named test for each store of a case that is a function over a harness; nothing, where there
+/// is no server to run on.
 macro_rules! on_every_store {
     ($($case:ident),+ $(,)?) => {
-        mod on_memory {
-            $(#[tokio::test]
-            async fn $case() {
-                super::$case(&atomfeed_core::store::conformance::MemoryHarness).await;
-            })+
-        }
+        $crate::feeds::on_every_store!(@ on_memory, Some(MemoryHarness); $($case),+);
+        $crate::feeds::on_every_store!(@ on_sqlite, Some(SqliteHarness::default()); $($case),+);
+        $crate::feeds::on_every_store!(@ on_postgres, PostgresHarness::from_env(); $($case),+);
+        $crate::feeds::on_every_store!(@ on_mysql, MySqlHarness::from_env(); $($case),+);
+    };
+    (@ $store:ident, $harness:expr; $($case:ident),+) => {
+        mod $store {
+            #[allow(unused_imports)]
+            use atomfeed_core::store::conformance::{
+                MemoryHarness, MySqlHarness, PostgresHarness, SqliteHarness,
+            };
 
-        mod on_sqlite {
             $(#[tokio::test]
             async fn $case() {
-                super::$case(&atomfeed_core::store::conformance::SqliteHarness::default()).await;
+                if let Some(harness) = $harness {
+                    super::$case(&harness).await;
+                }
             })+
         }
     };

@@ -1,10 +1,11 @@
 use async_trait::async_trait;
 
-use crate::EventRecord;
 use crate::chunking::{ChunkingHistoryEntry, ChunkingStrategy};
 use crate::store::{
     ConsumerStore, FeedStore, MemoryConnection, MemoryStore, OffsetMarker, OutboxStore,
+    SequencedStore,
 };
+use crate::{Clock, EventRecord, SystemClock};
 
 /// What the suite needs of a store besides its traits.
 #[async_trait]
@@ -14,6 +15,7 @@ pub trait Harness: Send + Sync {
 
     /// The store.
     type Store: OutboxStore<Conn = Self::Conn>
+        + SequencedStore
         + FeedStore
         + ConsumerStore<Conn = Self::Conn>
         + Clone;
@@ -43,6 +45,16 @@ pub struct Rows {
     pub chunking_history: Vec<ChunkingHistoryEntry>,
     /// Table `event_records_offset_marker`, by category.
     pub offset_markers: Vec<(String, OffsetMarker)>,
+}
+
+/// Moves on what was published into a queue, until there is no more.
+pub async fn sequence_all(store: &impl SequencedStore) {
+    while store
+        .sequence(1_000, SystemClock.now())
+        .await
+        .expect("events are sequenced")
+        .more
+    {}
 }
 
 /// The application's table.
@@ -82,145 +94,5 @@ impl Harness for MemoryHarness {
             &rows.event_records,
             &rows.offset_markers,
         );
-    }
-}
-
-#[cfg(feature = "sqlite")]
-pub use self::sqlite::SqliteHarness;
-
-#[cfg(feature = "sqlite")]
-mod sqlite {
-    use std::path::PathBuf;
-
-    use async_trait::async_trait;
-    use sqlx::Row;
-    use sqlx::sqlite::SqliteConnection;
-    use uuid::Uuid;
-
-    use super::{Harness, Rows};
-    use crate::category::fold;
-    use crate::store::SqliteStore;
-
-    /// The suite over [`SqliteStore`], in files of a temporary folder that goes with it.
-    #[derive(Debug)]
-    pub struct SqliteHarness {
-        folder: PathBuf,
-    }
-
-    impl Default for SqliteHarness {
-        fn default() -> Self {
-            let folder = std::env::temp_dir().join(format!("atomfeed-{}", Uuid::new_v4()));
-            std::fs::create_dir(&folder).expect("a temporary folder can be made");
-            Self { folder }
-        }
-    }
-
-    impl SqliteHarness {
-        /// The URL of a file that is not there yet.
-        pub fn url(&self) -> String {
-            format!(
-                "sqlite:{}",
-                self.folder.join(format!("{}.db", Uuid::new_v4())).display()
-            )
-        }
-    }
-
-    impl Drop for SqliteHarness {
-        fn drop(&mut self) {
-            // What is left behind lies in the system's own temporary folder.
-            let _ = std::fs::remove_dir_all(&self.folder);
-        }
-    }
-
-    #[async_trait]
-    impl Harness for SqliteHarness {
-        type Conn = SqliteConnection;
-        type Store = SqliteStore;
-
-        async fn store(&self) -> SqliteStore {
-            let store = SqliteStore::connect(&self.url())
-                .await
-                .expect("a new file opens");
-            sqlx::query("CREATE TABLE applied (event_id TEXT, content TEXT)")
-                .execute(store.pool())
-                .await
-                .expect("a table can be made");
-            store
-        }
-
-        async fn write(&self, conn: &mut SqliteConnection, key: &str, value: &str) {
-            sqlx::query("INSERT INTO applied VALUES (?, ?)")
-                .bind(key)
-                .bind(value)
-                .execute(conn)
-                .await
-                .expect("a row can be written");
-        }
-
-        async fn written(&self, store: &SqliteStore) -> Vec<(String, String)> {
-            sqlx::query("SELECT event_id, content FROM applied ORDER BY event_id, rowid")
-                .fetch_all(store.pool())
-                .await
-                .expect("rows can be read")
-                .iter()
-                .map(|row| (row.get(0), row.get(1)))
-                .collect()
-        }
-
-        async fn load(&self, store: &SqliteStore, rows: &Rows) {
-            let mut tx = store.pool().begin().await.expect("a transaction opens");
-            for record in &rows.event_records {
-                let time = |time: chrono::DateTime<chrono::Utc>| {
-                    time.format("%Y-%m-%d %H:%M:%S%.6f").to_string()
-                };
-                sqlx::query("INSERT INTO event_records VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")
-                    .bind(record.id)
-                    .bind(&record.uuid)
-                    .bind(&record.title)
-                    .bind(time(record.timestamp))
-                    .bind(&record.uri)
-                    .bind(&record.content)
-                    .bind(&record.category)
-                    .bind(record.date_created.map(time))
-                    .bind(&record.tags)
-                    .execute(&mut *tx)
-                    .await
-                    .expect("an event can be written");
-                if let Some(category) = &record.category {
-                    sqlx::query("INSERT OR IGNORE INTO atomfeed_categories VALUES (?, ?)")
-                        .bind(category)
-                        .bind(fold(category))
-                        .execute(&mut *tx)
-                        .await
-                        .expect("a category can be written");
-                }
-            }
-            for entry in &rows.chunking_history {
-                sqlx::query("INSERT INTO chunking_history (chunk_length, start) VALUES (?, ?)")
-                    .bind(entry.chunk_length)
-                    .bind(entry.start)
-                    .execute(&mut *tx)
-                    .await
-                    .expect("a row of the history can be written");
-            }
-            for (category, marker) in &rows.offset_markers {
-                sqlx::query(
-                    "INSERT INTO event_records_offset_marker (event_id, event_count, category)
-                     VALUES (?, ?, ?)",
-                )
-                .bind(marker.event_id)
-                .bind(i64::try_from(marker.event_count).expect("a count"))
-                .bind(category)
-                .execute(&mut *tx)
-                .await
-                .expect("an offset marker can be written");
-            }
-            sqlx::query("UPDATE atomfeed_feed_state SET strategy = ?")
-                .bind(rows.strategy.as_str())
-                .execute(&mut *tx)
-                .await
-                .expect("the strategy can be written");
-            tx.commit().await.expect("a transaction commits");
-        }
     }
 }

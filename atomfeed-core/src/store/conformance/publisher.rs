@@ -1,7 +1,7 @@
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::Harness;
+use super::{Harness, sequence_all};
 use crate::store::{
     ConsumerStore, FeedStore, OffsetMarker, OutboxStore, RecordRange, StoreErrorKind, StoreResult,
 };
@@ -19,7 +19,9 @@ pub(super) async fn publish<H: Harness>(
 ) -> StoreResult<()> {
     let mut work = store.begin().await?;
     store.publish(work.conn(), event, now).await?;
-    work.commit().await
+    work.commit().await?;
+    sequence_all(store).await;
+    Ok(())
 }
 
 async fn publish_all<H: Harness>(store: &H::Store, events: impl IntoIterator<Item = NewEvent>) {
@@ -31,6 +33,7 @@ async fn publish_all<H: Harness>(store: &H::Store, events: impl IntoIterator<Ite
             .expect("an event is published");
     }
     work.commit().await.expect("a transaction commits");
+    sequence_all(store).await;
 }
 
 pub(super) async fn all<H: Harness>(store: &H::Store, scope: &FeedScope) -> Vec<EventRecord> {
@@ -73,7 +76,14 @@ pub async fn an_event_lasts_when_its_transaction_does<H: Harness>(harness: &H) {
         .publish(work.conn(), &event, at(0))
         .await
         .expect("published");
+    sequence_all(&store).await;
+    assert_eq!(
+        store.newest_id().await.expect("read"),
+        0,
+        "still not committed"
+    );
     work.commit().await.expect("committed");
+    sequence_all(&store).await;
 
     let found = all::<H>(&store, &FeedScope::All).await;
     assert_eq!(found.len(), 1);
@@ -161,6 +171,7 @@ pub async fn an_event_with_a_known_uuid_is_refused<H: Harness>(harness: &H) {
         .await
         .expect("published");
     work.commit().await.expect("committed");
+    sequence_all(&store).await;
     assert_eq!(all::<H>(&store, &FeedScope::All).await.len(), 3);
 }
 

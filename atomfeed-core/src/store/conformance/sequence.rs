@@ -1,7 +1,7 @@
 use chrono::{Duration, SubsecRound};
 
-use super::Harness;
 use super::publisher::{all, at, publish};
+use super::{Harness, sequence_all};
 use crate::chunking::{ChunkingChange, ChunkingHistoryEntry, ChunkingStrategy};
 use crate::store::{ConsumerStore, FeedStore, OutboxStore, StoreErrorKind, TimeBounds};
 use crate::{FeedScope, NewEvent};
@@ -96,33 +96,49 @@ pub async fn chunk_length_changes_beyond_what_is_published<H: Harness>(harness: 
     assert_eq!(history.entries(), [first, added]);
 }
 
-/// Once a time chunk has ended, nothing is added to it, and what was in flight is in it.
+/// Once a time chunk has ended, nothing is added to it, and what was in flight is in it, or in a
+/// later one.
 pub async fn time_chunks_end_for_good<H: Harness>(harness: &H) {
     let store = timed(harness).await;
     let before_the_hour = at(HOUR) - Duration::microseconds(1);
+    let hour = TimeBounds {
+        start: Some(at(0)),
+        end: at(HOUR),
+    };
+    let in_the_hour = async || {
+        store
+            .records_between(&FeedScope::All, hour)
+            .await
+            .expect("events are read")
+    };
+    publish::<H>(&store, &NewEvent::new("early", ""), at(1))
+        .await
+        .expect("published");
 
-    // A transaction publishes just before the hour and commits after it. Ending the chunk waits.
+    // A transaction publishes just before the hour and commits after it. Ending the chunk waits
+    // for it, or it comes too late for the chunk.
     let mut work = store.begin().await.expect("a transaction opens");
     store
         .publish(work.conn(), &NewEvent::new("late", ""), before_the_hour)
         .await
         .expect("ok");
-    let (sealed, ()) = tokio::join!(store.seal_until(at(HOUR)), async {
-        work.commit().await.expect("committed");
-    });
-    sealed.expect("sealed");
-    let hour = TimeBounds {
-        start: Some(at(0)),
-        end: at(HOUR),
-    };
-    let found = store
-        .records_between(&FeedScope::All, hour)
-        .await
-        .expect("read");
+    let (ended, ()) = tokio::join!(
+        async {
+            store.seal_until(at(HOUR)).await.expect("sealed");
+            in_the_hour().await
+        },
+        async { work.commit().await.expect("committed") }
+    );
+    sequence_all(&store).await;
     assert_eq!(
-        found.len(),
-        1,
-        "what was in flight is in the chunk that ended"
+        in_the_hour().await,
+        ended,
+        "nothing is added to a chunk that ended"
+    );
+    assert_eq!(
+        all::<H>(&store, &FeedScope::All).await.len(),
+        2,
+        "and nothing is lost"
     );
 
     // The clock jumps back; an import brings an old time.
@@ -139,12 +155,12 @@ pub async fn time_chunks_end_for_good<H: Harness>(harness: &H) {
         .await
         .expect_err("not yet");
     assert_eq!(refused.kind(), StoreErrorKind::Refused);
-    let found = store
-        .records_between(&FeedScope::All, hour)
-        .await
-        .expect("read");
-    assert_eq!(found.len(), 1, "nothing is added to a chunk that ended");
-    assert_eq!(all::<H>(&store, &FeedScope::All).await.len(), 2);
+    assert_eq!(
+        in_the_hour().await,
+        ended,
+        "nothing is added to a chunk that ended"
+    );
+    assert_eq!(all::<H>(&store, &FeedScope::All).await.len(), 3);
 
     store.seal_until(at(0)).await.expect("sealed");
     assert_eq!(

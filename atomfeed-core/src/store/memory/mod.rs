@@ -14,7 +14,10 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use self::tables::Tables;
 pub use self::transaction::MemoryConnection;
-use super::{ConsumerStore, OffsetMarker, OutboxStore, StoreResult, UnitOfWork};
+use super::{
+    ConsumerStore, OffsetMarker, OpenTransaction, OutboxStore, Sequenced, SequencedStore,
+    StoreResult, UnitOfWork,
+};
 use crate::chunking::{ChunkingHistoryEntry, ChunkingStrategy};
 use crate::{EventRecord, NewEvent};
 
@@ -117,6 +120,22 @@ impl OutboxStore for MemoryStore {
         now: DateTime<Utc>,
     ) -> StoreResult<()> {
         conn.publish(event, now)
+    }
+}
+
+/// One transaction writes at a time: there is no queue.
+#[async_trait]
+impl SequencedStore for MemoryStore {
+    async fn sequence(&self, _limit: u32, _now: DateTime<Utc>) -> StoreResult<Sequenced> {
+        Ok(Sequenced::default())
+    }
+}
+
+#[async_trait]
+impl OpenTransaction for MemoryConnection {
+    async fn commit(self) -> StoreResult<()> {
+        MemoryConnection::commit(self);
+        Ok(())
     }
 }
 

@@ -1,5 +1,5 @@
 use async_trait::async_trait;
-use sqlx::{Pool, Transaction};
+use sqlx::Transaction;
 
 use super::error::Doing;
 use super::{Dialect, Row, SqlStore, Value};
@@ -10,51 +10,57 @@ use crate::store::{
 use crate::{EntryId, Event, FailedEvent, FailedEventRetryLog, Failure, FeedUri, Marker};
 
 const SELECT_MARKER: &str = "SELECT feed_uri, last_read_entry_id, feed_uri_for_last_read_entry
-    FROM markers WHERE feed_uri = ?";
+    FROM {s}markers WHERE feed_uri = ?";
 const SELECT_MARKERS: &str = "SELECT feed_uri, last_read_entry_id, feed_uri_for_last_read_entry
-    FROM markers ORDER BY feed_uri";
+    FROM {s}markers ORDER BY feed_uri";
 const UPDATE_MARKER: &str =
-    "UPDATE markers SET last_read_entry_id = ?, feed_uri_for_last_read_entry = ?
+    "UPDATE {s}markers SET last_read_entry_id = ?, feed_uri_for_last_read_entry = ?
     WHERE feed_uri = ? AND COALESCE(last_read_entry_id, '') = ?
     AND COALESCE(feed_uri_for_last_read_entry, '') = ?";
 const INSERT_MARKER: &str =
-    "INSERT INTO markers (last_read_entry_id, feed_uri_for_last_read_entry, feed_uri)
-    SELECT ?, ?, ? WHERE NOT EXISTS (SELECT 1 FROM markers WHERE feed_uri = ?)";
+    "INSERT INTO {s}markers (last_read_entry_id, feed_uri_for_last_read_entry, feed_uri)
+    SELECT ?, ?, ? FROM (SELECT 1 AS one) AS one
+    WHERE NOT EXISTS (SELECT 1 FROM {s}markers WHERE feed_uri = ?)";
 
-const INSERT_FAILED: &str = "INSERT INTO failed_events
+const INSERT_FAILED: &str = "INSERT INTO {s}failed_events
     (feed_uri, failed_at, error_message, event_id, event_content, error_hash_code, title, retries,
      tags)
     VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?) RETURNING id";
-const INSERT_FAILED_BESIDE: &str = "INSERT INTO atomfeed_failed_events
+const INSERT_FAILED_BESIDE: &str = "INSERT INTO {s}atomfeed_failed_events
     (failed_event_id, page_uri, updated, published) VALUES (?, ?, ?, ?)";
 const SELECT_FAILED: &str = "SELECT failed.id, failed.feed_uri, failed.failed_at,
      failed.error_message, failed.event_id, failed.event_content, failed.title, failed.retries,
      failed.tags, beside.page_uri, beside.updated, beside.published
-    FROM failed_events AS failed
-    LEFT JOIN atomfeed_failed_events AS beside ON beside.failed_event_id = failed.id
+    FROM {s}failed_events AS failed
+    LEFT JOIN {s}atomfeed_failed_events AS beside ON beside.failed_event_id = failed.id
     WHERE failed.feed_uri = ? AND failed.id > ? AND failed.retries < ?
     ORDER BY failed.id LIMIT ?";
-const COUNT_FAILED: &str = "SELECT COUNT(*) FROM failed_events WHERE feed_uri = ?";
-const ADD_RETRY: &str = "UPDATE failed_events SET retries = retries + 1 WHERE id = ?";
-const DELETE_FAILED: &str = "DELETE FROM failed_events WHERE id = ?";
-const DELETE_FAILED_BESIDE: &str = "DELETE FROM atomfeed_failed_events WHERE failed_event_id = ?";
+const COUNT_FAILED: &str = "SELECT COUNT(*) FROM {s}failed_events WHERE feed_uri = ?";
+const ADD_RETRY: &str = "UPDATE {s}failed_events SET retries = retries + 1 WHERE id = ?";
+const DELETE_FAILED: &str = "DELETE FROM {s}failed_events WHERE id = ?";
+const DELETE_FAILED_BESIDE: &str =
+    "DELETE FROM {s}atomfeed_failed_events WHERE failed_event_id = ?";
 
-const INSERT_RETRY: &str = "INSERT INTO failed_event_retry_log
+const INSERT_RETRY: &str = "INSERT INTO {s}failed_event_retry_log
     (feed_uri, failed_at, error_message, event_id, event_content, error_hash_code)
     VALUES (?, ?, ?, ?, ?, ?)";
 const SELECT_RETRIES: &str =
     "SELECT id, feed_uri, failed_at, error_message, event_id, event_content
-    FROM failed_event_retry_log WHERE event_id = ? AND feed_uri = ? ORDER BY id";
+    FROM {s}failed_event_retry_log WHERE event_id = ? AND feed_uri = ? ORDER BY id";
 const DELETE_RETRIES: &str =
-    "DELETE FROM failed_event_retry_log WHERE event_id = ? AND feed_uri = ?";
+    "DELETE FROM {s}failed_event_retry_log WHERE event_id = ? AND feed_uri = ?";
 
 #[async_trait]
 impl<D: Dialect> ConsumerStore for SqlStore<D> {
     type Conn = D::Connection;
 
     async fn begin(&self) -> StoreResult<Box<dyn UnitOfWork<Conn = D::Connection>>> {
+        let transaction = self
+            .begin_writing(|| "opening a transaction for a worker")
+            .await?;
         Ok(Box::new(SqlUnitOfWork {
-            transaction: begin(&self.pool).await?,
+            store: self.clone(),
+            transaction,
         }))
     }
 
@@ -67,14 +73,9 @@ impl<D: Dialect> ConsumerStore for SqlStore<D> {
     }
 }
 
-async fn begin<D: Dialect>(pool: &Pool<D>) -> StoreResult<Transaction<'static, D>> {
-    pool.begin_with(D::BEGIN)
-        .await
-        .doing(|| "opening a transaction for a worker")
-}
-
 /// An open transaction; sqlx rolls it back when it is dropped.
 struct SqlUnitOfWork<D: Dialect> {
+    store: SqlStore<D>,
     transaction: Transaction<'static, D>,
 }
 
@@ -82,23 +83,23 @@ impl<D: Dialect> SqlUnitOfWork<D> {
     async fn execute(
         &mut self,
         what: &'static str,
-        sql: &'static str,
+        statement: &'static str,
         values: Vec<Value>,
     ) -> StoreResult<u64> {
-        D::execute(&mut self.transaction, sql, values)
+        self.store
+            .execute(&mut self.transaction, || what, statement, values)
             .await
-            .doing(|| what)
     }
 
     async fn fetch(
         &mut self,
         what: &'static str,
-        sql: &'static str,
+        statement: &'static str,
         values: Vec<Value>,
     ) -> StoreResult<Vec<Row>> {
-        D::fetch(&mut self.transaction, sql, values)
+        self.store
+            .fetch(&mut self.transaction, || what, statement, values)
             .await
-            .doing(|| what)
     }
 }
 

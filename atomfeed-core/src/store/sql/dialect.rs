@@ -1,31 +1,49 @@
 use std::future::Future;
 
-use sqlx::{Connection, Database};
+use sqlx::{Connection, Database, SqlStr};
 
+use super::SqlStore;
 use super::value::{Row, Value};
+use crate::store::StoreResult;
 
 /// How a database runs the statements of the store.
 pub trait Dialect: Database<Connection: Connection<Database = Self>> {
+    /// Whether placeholders are `$1`, `$2`, … instead of `?`.
+    const NUMBERED_PLACEHOLDERS: bool = false;
+
+    /// What stands after INSERT, and at the end of the statement, so that a row that is there
+    /// already is left alone.
+    const INSERT_UNLESS_THERE: (&'static str, &'static str) = ("", "ON CONFLICT DO NOTHING");
+
     /// Opens a transaction that will write.
     const BEGIN: &'static str;
 
     /// Reads strategy, sealed_until and last_timestamp of `atomfeed_feed_state`, and holds a lock
     /// on the row until the end of the transaction.
-    const LOCK_FEED_STATE: &'static str;
+    const LOCK_FEED_STATE: &'static str =
+        "SELECT strategy, sealed_until, last_timestamp FROM {s}atomfeed_feed_state WHERE id = 1
+        FOR UPDATE";
+
+    /// Whether events become visible in the order of their ids without further ado, since one
+    /// transaction writes at a time. Elsewhere they go through `event_records_queue`.
+    const WRITES_ONE_AT_A_TIME: bool = false;
 
     /// Runs a statement, and says how many rows it changed.
     fn execute(
         conn: &mut Self::Connection,
-        sql: &'static str,
+        sql: SqlStr,
         values: Vec<Value>,
     ) -> impl Future<Output = sqlx::Result<u64>> + Send;
 
     /// Runs a query, and takes all of its rows.
     fn fetch(
         conn: &mut Self::Connection,
-        sql: &'static str,
+        sql: SqlStr,
         values: Vec<Value>,
     ) -> impl Future<Output = sqlx::Result<Vec<Row>>> + Send;
+
+    /// Makes the tables, and adds what is missing to those of an earlier version.
+    fn migrate(store: &SqlStore<Self>) -> impl Future<Output = StoreResult<()>> + Send;
 }
 
 /// The two primitives of a [`Dialect`], for a database type of sqlx. They cannot be written
@@ -36,7 +54,7 @@ macro_rules! primitives {
     ($connection:ty, $bind:path, $cell:path) => {
         async fn execute(
             conn: &mut $connection,
-            sql: &'static str,
+            sql: sqlx::SqlStr,
             values: Vec<Value>,
         ) -> sqlx::Result<u64> {
             let mut query = sqlx::query(sql);
@@ -48,7 +66,7 @@ macro_rules! primitives {
 
         async fn fetch(
             conn: &mut $connection,
-            sql: &'static str,
+            sql: sqlx::SqlStr,
             values: Vec<Value>,
         ) -> sqlx::Result<Vec<Row>> {
             let mut query = sqlx::query(sql);

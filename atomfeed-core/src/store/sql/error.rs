@@ -36,10 +36,16 @@ fn kind(error: &sqlx::Error) -> StoreErrorKind {
 }
 
 /// SQLITE_BUSY and SQLITE_LOCKED, in the low byte of the extended code.
+#[cfg(feature = "sqlite")]
 fn is_busy(error: &dyn sqlx::error::DatabaseError) -> bool {
     let code = error.code().and_then(|code| code.parse::<i32>().ok());
     error
         .try_downcast_ref::<sqlx::sqlite::SqliteError>()
         .is_some()
         && code.is_some_and(|code| matches!(code & 0xff, 5 | 6))
+}
+
+#[cfg(not(feature = "sqlite"))]
+fn is_busy(_error: &dyn sqlx::error::DatabaseError) -> bool {
+    false
 }

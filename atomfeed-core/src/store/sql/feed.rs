@@ -1,9 +1,7 @@
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use sqlx::Connection;
 
 use super::error::Doing;
-use super::outbox::{feed_state, lock_feed_state};
 use super::{Dialect, Row, SqlStore, Value};
 use crate::chunking::{
     ChunkingChange, ChunkingHistory, ChunkingHistoryEntry, ChunkingStrategy, InvalidChunkingHistory,
@@ -21,7 +19,7 @@ macro_rules! over_feed {
             FeedScope::All => concat!($select, " WHERE ", $conditions),
             FeedScope::Category(_) => concat!(
                 $select,
-                " WHERE category IN (SELECT category FROM atomfeed_categories WHERE folded = ?) \
+                " WHERE category IN (SELECT category FROM {s}atomfeed_categories WHERE folded = ?) \
                  AND ",
                 $conditions
             ),
@@ -29,33 +27,31 @@ macro_rules! over_feed {
     };
 }
 
-const SELECT_STATE: &str =
-    "SELECT strategy, sealed_until, last_timestamp FROM atomfeed_feed_state WHERE id = 1";
-const SET_STRATEGY: &str = "UPDATE atomfeed_feed_state SET strategy = ? WHERE id = 1";
-const SET_SEALED_UNTIL: &str = "UPDATE atomfeed_feed_state SET sealed_until = ? WHERE id = 1";
+const SET_STRATEGY: &str = "UPDATE {s}atomfeed_feed_state SET strategy = ? WHERE id = 1";
+const SET_SEALED_UNTIL: &str = "UPDATE {s}atomfeed_feed_state SET sealed_until = ? WHERE id = 1";
 
-const SELECT_HISTORY: &str = "SELECT chunk_length, start FROM chunking_history ORDER BY id";
-const INSERT_HISTORY: &str = "INSERT INTO chunking_history (chunk_length, start) VALUES (?, ?)";
+const SELECT_HISTORY: &str = "SELECT chunk_length, start FROM {s}chunking_history ORDER BY id";
+const INSERT_HISTORY: &str = "INSERT INTO {s}chunking_history (chunk_length, start) VALUES (?, ?)";
 
-const NEWEST_ID: &str = "SELECT MAX(id) FROM event_records";
-const NEWEST_TIMESTAMP: &str = "SELECT MAX(timestamp) FROM event_records";
-const COUNT_ALL: &str = "SELECT COUNT(*) FROM event_records WHERE id > ?";
+const NEWEST_ID: &str = "SELECT MAX(id) FROM {s}event_records";
+const NEWEST_TIMESTAMP: &str = "SELECT MAX(timestamp) FROM {s}event_records";
+const COUNT_ALL: &str = "SELECT COUNT(*) FROM {s}event_records WHERE id > ?";
 
-const POSITION_BELOW: &str = "SELECT event_id, event_count FROM atomfeed_positions
+const POSITION_BELOW: &str = "SELECT event_id, event_count FROM {s}atomfeed_positions
     WHERE feed = ? AND event_count <= ? ORDER BY event_count DESC LIMIT 1";
-const POSITION_ABOVE: &str = "SELECT event_id, event_count FROM atomfeed_positions
+const POSITION_ABOVE: &str = "SELECT event_id, event_count FROM {s}atomfeed_positions
     WHERE feed = ? AND event_count >= ? ORDER BY event_count LIMIT 1";
-const INSERT_POSITION: &str = "INSERT INTO atomfeed_positions (feed, event_count, event_id)
-    SELECT ?, ?, ?
-    WHERE NOT EXISTS (SELECT 1 FROM atomfeed_positions WHERE feed = ? AND event_count = ?)";
+const INSERT_POSITION: &str =
+    "INSERT {unless} INTO {s}atomfeed_positions (feed, event_count, event_id)
+    VALUES (?, ?, ?) {there}";
 
-const SELECT_CATEGORIES: &str = "SELECT category FROM atomfeed_categories";
+const SELECT_CATEGORIES: &str = "SELECT category FROM {s}atomfeed_categories";
 const SELECT_OFFSET_MARKER: &str =
-    "SELECT event_id, event_count FROM event_records_offset_marker WHERE category = ?";
+    "SELECT event_id, event_count FROM {s}event_records_offset_marker WHERE category = ?";
 const UPDATE_OFFSET_MARKER: &str =
-    "UPDATE event_records_offset_marker SET event_id = ?, event_count = ? WHERE category = ?";
+    "UPDATE {s}event_records_offset_marker SET event_id = ?, event_count = ? WHERE category = ?";
 const INSERT_OFFSET_MARKER: &str =
-    "INSERT INTO event_records_offset_marker (event_id, event_count, category) VALUES (?, ?, ?)";
+    "INSERT INTO {s}event_records_offset_marker (event_id, event_count, category) VALUES (?, ?, ?)";
 
 #[async_trait]
 impl<D: Dialect> FeedStore for SqlStore<D> {
@@ -73,23 +69,28 @@ impl<D: Dialect> FeedStore for SqlStore<D> {
         first: ChunkingHistoryEntry,
     ) -> StoreResult<ChunkingHistory> {
         let doing = || "settling how the feed is chunked";
-        let mut conn = self.connection().await?;
-        let mut transaction = conn.begin_with(D::BEGIN).await.doing(doing)?;
-        let mut state = lock_feed_state::<D>(&mut transaction).await?;
+        let mut transaction = self.begin_writing(doing).await?;
+        let mut state = self.lock_feed_state(&mut transaction).await?;
         state.settle(strategy)?;
-        D::execute(
+        self.execute(
             &mut transaction,
+            doing,
             SET_STRATEGY,
             vec![strategy.as_str().into()],
         )
-        .await
-        .doing(doing)?;
-        let rows = D::fetch(&mut transaction, SELECT_HISTORY, Vec::new())
-            .await
-            .doing(doing)?;
+        .await?;
+        let rows = self
+            .fetch(&mut transaction, doing, SELECT_HISTORY, Vec::new())
+            .await?;
         let mut entries = history_entries(rows)?;
         if entries.is_empty() {
-            insert_history::<D>(&mut transaction, first).await?;
+            self.execute(
+                &mut transaction,
+                doing,
+                INSERT_HISTORY,
+                history_values(first),
+            )
+            .await?;
             entries.push(first);
         }
         let history = ChunkingHistory::new(strategy, entries)?;
@@ -103,33 +104,36 @@ impl<D: Dialect> FeedStore for SqlStore<D> {
         now: DateTime<Utc>,
     ) -> StoreResult<ChunkingHistoryEntry> {
         let doing = || "changing the chunk length";
-        let mut conn = self.connection().await?;
-        let mut transaction = conn.begin_with(D::BEGIN).await.doing(doing)?;
-        let state = lock_feed_state::<D>(&mut transaction).await?;
-        let rows = D::fetch(&mut transaction, SELECT_HISTORY, Vec::new())
-            .await
-            .doing(doing)?;
+        let mut transaction = self.begin_writing(doing).await?;
+        let state = self.lock_feed_state(&mut transaction).await?;
+        let rows = self
+            .fetch(&mut transaction, doing, SELECT_HISTORY, Vec::new())
+            .await?;
         let history = state
             .history(&history_entries(rows)?)?
             .ok_or_else(|| StoreError::from(InvalidChunkingHistory::Empty))?;
-        let last = position(
-            D::fetch(
-                &mut transaction,
-                POSITION_BELOW,
-                vec!["".into(), i64::MAX.into()],
-            )
-            .await
-            .doing(doing)?,
-        )?
-        .unwrap_or_default();
-        let rows = D::fetch(&mut transaction, COUNT_ALL, vec![last.event_id.into()]).await;
-        let count = last.event_count + count(rows.doing(doing)?)?;
-        let rows = D::fetch(&mut transaction, NEWEST_TIMESTAMP, Vec::new())
-            .await
-            .doing(doing)?;
+        let values = vec!["".into(), i64::MAX.into()];
+        let rows = self
+            .fetch(&mut transaction, doing, POSITION_BELOW, values)
+            .await?;
+        let last = position(rows)?.unwrap_or_default();
+        let values = vec![last.event_id.into()];
+        let rows = self
+            .fetch(&mut transaction, doing, COUNT_ALL, values)
+            .await?;
+        let count = last.event_count + count(rows)?;
+        let rows = self
+            .fetch(&mut transaction, doing, NEWEST_TIMESTAMP, Vec::new())
+            .await?;
         let reached = SequenceState::reached(&history, count, newest(rows)?, now);
         let entry = change.plan(&history, reached)?;
-        insert_history::<D>(&mut transaction, entry).await?;
+        self.execute(
+            &mut transaction,
+            doing,
+            INSERT_HISTORY,
+            history_values(entry),
+        )
+        .await?;
         transaction.commit().await.doing(doing)?;
         Ok(entry)
     }
@@ -142,7 +146,7 @@ impl<D: Dialect> FeedStore for SqlStore<D> {
         let sql = over_feed!(
             scope,
             "SELECT id, uuid, title, timestamp, uri, object, category, date_created, tags
-             FROM event_records",
+             FROM {s}event_records",
             "id > ? AND id <= ? ORDER BY id LIMIT ? OFFSET ?"
         );
         let through = range.through.unwrap_or(i64::MAX);
@@ -160,7 +164,7 @@ impl<D: Dialect> FeedStore for SqlStore<D> {
         let sql = over_feed!(
             scope,
             "SELECT id, uuid, title, timestamp, uri, object, category, date_created, tags
-             FROM event_records",
+             FROM {s}event_records",
             "timestamp >= ? AND timestamp < ? ORDER BY id"
         );
         let mut values = scope_values(scope);
@@ -175,7 +179,7 @@ impl<D: Dialect> FeedStore for SqlStore<D> {
     async fn count(&self, scope: &FeedScope, after: i64, through: Option<i64>) -> StoreResult<u64> {
         let sql = over_feed!(
             scope,
-            "SELECT COUNT(*) FROM event_records",
+            "SELECT COUNT(*) FROM {s}event_records",
             "id > ? AND id <= ?"
         );
         let mut values = scope_values(scope);
@@ -187,12 +191,12 @@ impl<D: Dialect> FeedStore for SqlStore<D> {
         let sql = match scope {
             FeedScope::All => {
                 "SELECT id FROM (SELECT id, ROW_NUMBER() OVER (ORDER BY id) AS nth
-                 FROM event_records WHERE id > ?) AS numbered WHERE nth % ? = 0 ORDER BY id"
+                 FROM {s}event_records WHERE id > ?) AS numbered WHERE nth % ? = 0 ORDER BY id"
             }
             FeedScope::Category(_) => {
                 "SELECT id FROM (SELECT id, ROW_NUMBER() OVER (ORDER BY id) AS nth
-                 FROM event_records
-                 WHERE category IN (SELECT category FROM atomfeed_categories WHERE folded = ?)
+                 FROM {s}event_records
+                 WHERE category IN (SELECT category FROM {s}atomfeed_categories WHERE folded = ?)
                  AND id > ?) AS numbered WHERE nth % ? = 0 ORDER BY id"
             }
         };
@@ -248,20 +252,15 @@ impl<D: Dialect> FeedStore for SqlStore<D> {
     ) -> StoreResult<()> {
         let doing = || format!("keeping positions of the feed of {scope}");
         let key = scope.key();
-        let mut conn = self.connection().await?;
-        let mut transaction = conn.begin_with(D::BEGIN).await.doing(doing)?;
+        let mut transaction = self.begin_writing(doing).await?;
         for position in positions {
-            let (feed, count) = (key.as_str(), position.event_count);
             let values = vec![
-                feed.into(),
-                count.into(),
+                key.as_str().into(),
+                position.event_count.into(),
                 position.event_id.into(),
-                feed.into(),
-                count.into(),
             ];
-            D::execute(&mut transaction, INSERT_POSITION, values)
-                .await
-                .doing(doing)?;
+            self.execute(&mut transaction, doing, INSERT_POSITION, values)
+                .await?;
         }
         transaction.commit().await.doing(doing)
     }
@@ -272,13 +271,16 @@ impl<D: Dialect> FeedStore for SqlStore<D> {
 
     async fn seal_until(&self, time: DateTime<Utc>) -> StoreResult<()> {
         let doing = || format!("ending the time chunks before {time}");
-        let mut conn = self.connection().await?;
-        let mut transaction = conn.begin_with(D::BEGIN).await.doing(doing)?;
-        let state = lock_feed_state::<D>(&mut transaction).await?;
+        let mut transaction = self.begin_writing(doing).await?;
+        let state = self.lock_feed_state(&mut transaction).await?;
         let sealed = state.sealed_until.max(Some(time));
-        D::execute(&mut transaction, SET_SEALED_UNTIL, vec![sealed.into()])
-            .await
-            .doing(doing)?;
+        self.execute(
+            &mut transaction,
+            doing,
+            SET_SEALED_UNTIL,
+            vec![sealed.into()],
+        )
+        .await?;
         transaction.commit().await.doing(doing)
     }
 
@@ -301,29 +303,22 @@ impl<D: Dialect> FeedStore for SqlStore<D> {
 
     async fn write_offset_marker(&self, category: &str, marker: OffsetMarker) -> StoreResult<()> {
         let doing = || format!("writing the offset marker of category {category:?}");
-        let mut conn = self.connection().await?;
-        let mut transaction = conn.begin_with(D::BEGIN).await.doing(doing)?;
+        let mut transaction = self.begin_writing(doing).await?;
         let values: Vec<Value> = vec![
             marker.event_id.into(),
             marker.event_count.into(),
             category.into(),
         ];
-        let updated = D::execute(&mut transaction, UPDATE_OFFSET_MARKER, values.clone()).await;
-        if updated.doing(doing)? == 0 {
-            D::execute(&mut transaction, INSERT_OFFSET_MARKER, values)
-                .await
-                .doing(doing)?;
+        let statement = UPDATE_OFFSET_MARKER;
+        if self
+            .execute(&mut transaction, doing, statement, values.clone())
+            .await?
+            == 0
+        {
+            self.execute(&mut transaction, doing, INSERT_OFFSET_MARKER, values)
+                .await?;
         }
         transaction.commit().await.doing(doing)
-    }
-}
-
-impl<D: Dialect> SqlStore<D> {
-    async fn state(&self) -> StoreResult<SequenceState> {
-        feed_state(
-            self.read("reading the state of the feed", SELECT_STATE, Vec::new())
-                .await?,
-        )
     }
 }
 
@@ -352,15 +347,8 @@ fn history_entries(rows: Vec<Row>) -> StoreResult<Vec<ChunkingHistoryEntry>> {
         .collect()
 }
 
-async fn insert_history<D: Dialect>(
-    conn: &mut D::Connection,
-    entry: ChunkingHistoryEntry,
-) -> StoreResult<()> {
-    let values = vec![entry.chunk_length.into(), entry.start.into()];
-    let inserted = D::execute(conn, INSERT_HISTORY, values).await;
-    inserted
-        .doing(|| "writing a row of chunking_history")
-        .map(drop)
+fn history_values(entry: ChunkingHistoryEntry) -> Vec<Value> {
+    vec![entry.chunk_length.into(), entry.start.into()]
 }
 
 fn records(rows: Vec<Row>) -> StoreResult<Vec<EventRecord>> {

@@ -3,20 +3,31 @@ use chrono::{DateTime, Utc};
 use sqlx::Connection;
 
 use super::error::Doing;
-use super::{Dialect, SqlStore, Value};
+use super::{Dialect, Row, SqlStore, Value};
 use crate::category::fold;
 use crate::chunking::ChunkingStrategy;
-use crate::store::{OutboxStore, SequenceState, StoreError, StoreErrorKind, StoreResult};
+use crate::store::{
+    OpenTransaction, OutboxStore, SequenceState, StoreError, StoreErrorKind, StoreResult,
+};
 use crate::{EventRecord, NewEvent};
 
-const INSERT_RECORD: &str = "INSERT INTO event_records
+const INSERT_RECORD: &str = "INSERT INTO {s}event_records
     (uuid, title, timestamp, uri, object, category, date_created, tags)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
 
-const INSERT_CATEGORY: &str = "INSERT INTO atomfeed_categories (category, folded)
-    SELECT ?, ? WHERE NOT EXISTS (SELECT 1 FROM atomfeed_categories WHERE category = ?)";
+const INSERT_QUEUED: &str = "INSERT {unless} INTO {s}event_records_queue
+    (uuid, title, timestamp, uri, object, category, date_created, tags)
+    SELECT ?, ?, ?, ?, ?, ?, ?, ? FROM (SELECT 1 AS one) AS one
+    WHERE NOT EXISTS (SELECT 1 FROM {s}event_records WHERE uuid = ?) {there}";
 
-const SET_LAST_TIMESTAMP: &str = "UPDATE atomfeed_feed_state SET last_timestamp = ? WHERE id = 1";
+const INSERT_CATEGORY: &str =
+    "INSERT {unless} INTO {s}atomfeed_categories (category, folded) VALUES (?, ?) {there}";
+
+const SET_LAST_TIMESTAMP: &str =
+    "UPDATE {s}atomfeed_feed_state SET last_timestamp = ? WHERE id = 1";
+
+const SELECT_STATE: &str =
+    "SELECT strategy, sealed_until, last_timestamp FROM {s}atomfeed_feed_state WHERE id = 1";
 
 #[async_trait]
 impl<D: Dialect> OutboxStore for SqlStore<D> {
@@ -29,60 +40,150 @@ impl<D: Dialect> OutboxStore for SqlStore<D> {
         now: DateTime<Utc>,
     ) -> StoreResult<()> {
         event.validate()?;
+        match D::WRITES_ONE_AT_A_TIME {
+            true => self.publish_directly(conn, event, now).await,
+            false => self.queue(conn, event, now).await,
+        }
+    }
+}
+
+#[async_trait]
+impl<D: Dialect> OpenTransaction for sqlx::Transaction<'_, D> {
+    async fn commit(self) -> StoreResult<()> {
+        sqlx::Transaction::commit(self)
+            .await
+            .doing(|| "committing a transaction with events")
+    }
+}
+
+impl<D: Dialect> SqlStore<D> {
+    /// Into `event_records` itself, under the lock under which events get their ids and times.
+    async fn publish_directly(
+        &self,
+        conn: &mut D::Connection,
+        event: &NewEvent,
+        now: DateTime<Utc>,
+    ) -> StoreResult<()> {
         let doing = || format!("publishing event {}", event.uuid());
         // Inside a transaction of the caller's this is a savepoint: an event that is refused leaves
         // nothing behind.
         let mut transaction = conn.begin().await.doing(doing)?;
-        let state = lock_feed_state::<D>(&mut transaction).await?;
+        let state = self.lock_feed_state(&mut transaction).await?;
         let record = EventRecord::of(event, 0, state.timestamp(event, now)?);
-        insert_record::<D>(&mut transaction, &record).await?;
+        self.execute(
+            &mut transaction,
+            doing,
+            INSERT_RECORD,
+            record_values(&record),
+        )
+        .await?;
+        self.keep_category(&mut transaction, record.category.as_deref())
+            .await?;
         if state.strategy == Some(ChunkingStrategy::Time) {
-            let last = state.last_timestamp.max(Some(record.timestamp));
-            D::execute(&mut transaction, SET_LAST_TIMESTAMP, vec![last.into()])
-                .await
-                .doing(doing)?;
+            self.keep_last_timestamp(&mut transaction, state, record.timestamp)
+                .await?;
         }
         transaction.commit().await.doing(doing)
     }
-}
 
-/// What is settled about the feed; nobody else can publish or seal until the transaction ends.
-pub(super) async fn lock_feed_state<D: Dialect>(
-    conn: &mut D::Connection,
-) -> StoreResult<SequenceState> {
-    let rows = D::fetch(conn, D::LOCK_FEED_STATE, Vec::new())
-        .await
-        .doing(|| "locking the feed to publish or seal")?;
-    feed_state(rows)
+    /// Into `event_records_queue`, in one statement and without a lock; the sequencer moves it on.
+    async fn queue(
+        &self,
+        conn: &mut D::Connection,
+        event: &NewEvent,
+        now: DateTime<Utc>,
+    ) -> StoreResult<()> {
+        let doing = || format!("publishing event {}", event.uuid());
+        let mut timestamp = now;
+        if event.published().is_some() {
+            let rows = self.fetch(conn, doing, SELECT_STATE, Vec::new()).await?;
+            timestamp = feed_state(rows)?.timestamp(event, now)?;
+        }
+        let record = EventRecord::of(event, 0, timestamp);
+        let mut values = record_values(&record);
+        values.push(record.uuid.as_str().into());
+        match self.execute(conn, doing, INSERT_QUEUED, values).await? {
+            0 => Err(StoreError::new(
+                StoreErrorKind::Duplicate,
+                format!("{}: an event with this uuid is there already", doing()),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// What is settled about the feed; nobody else can sequence or seal until the transaction ends.
+    pub(super) async fn lock_feed_state(
+        &self,
+        conn: &mut D::Connection,
+    ) -> StoreResult<SequenceState> {
+        let doing = || "locking the feed";
+        feed_state(
+            self.fetch(conn, doing, D::LOCK_FEED_STATE, Vec::new())
+                .await?,
+        )
+    }
+
+    /// What is settled about the feed.
+    pub(super) async fn state(&self) -> StoreResult<SequenceState> {
+        feed_state(
+            self.read("reading the state of the feed", SELECT_STATE, Vec::new())
+                .await?,
+        )
+    }
+
+    /// Keeps how a category is spelled, and what feeds match it by.
+    pub(super) async fn keep_category(
+        &self,
+        conn: &mut D::Connection,
+        category: Option<&str>,
+    ) -> StoreResult<()> {
+        let Some(category) = category else {
+            return Ok(());
+        };
+        let values = vec![category.into(), fold(category).into()];
+        let doing = || format!("keeping the category {category:?}");
+        self.execute(conn, doing, INSERT_CATEGORY, values)
+            .await
+            .map(drop)
+    }
+
+    /// Keeps the newest time that was given.
+    pub(super) async fn keep_last_timestamp(
+        &self,
+        conn: &mut D::Connection,
+        state: SequenceState,
+        given: DateTime<Utc>,
+    ) -> StoreResult<()> {
+        let last = state.last_timestamp.max(Some(given));
+        let doing = || "keeping the newest time of the feed";
+        self.execute(conn, doing, SET_LAST_TIMESTAMP, vec![last.into()])
+            .await
+            .map(drop)
+    }
 }
 
 /// Reads strategy, sealed_until and last_timestamp.
-pub(super) fn feed_state(rows: Vec<super::Row>) -> StoreResult<SequenceState> {
-    let Some(mut row) = rows.into_iter().next() else {
-        let context = "reading the state of the feed: atomfeed_feed_state has no row; make the \
-                       tables again with migrate()";
-        return Err(StoreError::new(StoreErrorKind::InvalidData, context));
+fn feed_state(rows: Vec<Row>) -> StoreResult<SequenceState> {
+    let invalid = |why: &str| {
+        let context = format!("reading the state of the feed in atomfeed_feed_state{why}");
+        StoreError::new(StoreErrorKind::InvalidData, context)
     };
-    let strategy = row
-        .text()?
-        .map(|text| text.parse())
-        .transpose()
-        .map_err(|error| {
-            StoreError::new(StoreErrorKind::InvalidData, "reading the state of the feed")
-                .caused_by(error)
-        })?;
+    let Some(mut row) = rows.into_iter().next() else {
+        return Err(invalid(
+            ": it has no row; make the tables again with migrate()",
+        ));
+    };
+    let strategy = row.text()?.map(|text| text.parse()).transpose();
     Ok(SequenceState {
-        strategy,
+        strategy: strategy.map_err(|error| invalid("").caused_by(error))?,
         sealed_until: row.time()?,
         last_timestamp: row.time()?,
     })
 }
 
-async fn insert_record<D: Dialect>(
-    conn: &mut D::Connection,
-    record: &EventRecord,
-) -> StoreResult<()> {
-    let values = vec![
+/// uuid, title, timestamp, uri, object, category, date_created and tags.
+pub(super) fn record_values(record: &EventRecord) -> Vec<Value> {
+    vec![
         record.uuid.as_str().into(),
         record.title.as_deref().into(),
         record.timestamp.into(),
@@ -91,15 +192,5 @@ async fn insert_record<D: Dialect>(
         record.category.as_deref().into(),
         record.date_created.into(),
         record.tags.as_deref().into(),
-    ];
-    let doing = || format!("writing event {} into event_records", record.uuid);
-    D::execute(conn, INSERT_RECORD, values).await.doing(doing)?;
-    if let Some(category) = &record.category {
-        let category = category.as_str();
-        let values: Vec<Value> = vec![category.into(), fold(category).into(), category.into()];
-        D::execute(conn, INSERT_CATEGORY, values)
-            .await
-            .doing(doing)?;
-    }
-    Ok(())
+    ]
 }

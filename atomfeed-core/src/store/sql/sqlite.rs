@@ -1,18 +1,17 @@
-use std::borrow::Cow;
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::query::Query;
 use sqlx::sqlite::{
     SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions,
     SqliteRow, SqliteSynchronous,
 };
-use sqlx::{Connection, Row as _, SqlSafeStr, Sqlite, TypeInfo, ValueRef};
+use sqlx::{Row as _, Sqlite, TypeInfo, ValueRef};
 
 use super::SqlStore;
 use super::dialect::{Dialect, primitives};
 use super::error::Doing;
+use super::migrations::{self, File};
 use super::value::{Row, Value, format_time};
 use crate::store::{StoreError, StoreErrorKind, StoreResult};
 
@@ -25,14 +24,18 @@ pub type SqliteStore = SqlStore<Sqlite>;
 /// How long a transaction waits for another's to end before it fails as locked.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The table in which the migrator keeps what it has run, apart from the application's own.
-const MIGRATIONS_TABLE: &str = "atomfeed_migrations";
-
-const MIGRATIONS: &[(i64, &str, &str)] = &[(
-    1,
-    "tables",
-    include_str!("../../../migrations/sqlite/0001_tables.sql"),
-)];
+const MIGRATIONS: &[File] = &[
+    (
+        1,
+        "tables",
+        include_str!("../../../migrations/sqlite/0001_tables.sql"),
+    ),
+    (
+        2,
+        "queue",
+        include_str!("../../../migrations/sqlite/0002_queue.sql"),
+    ),
+];
 
 impl SqliteStore {
     /// Opens a file, and makes it and the tables where they are missing.
@@ -67,41 +70,9 @@ impl SqliteStore {
             .connect_with(options)
             .await
             .doing(opening)?;
-        let store = Self::over(pool);
+        let store = Self::over(pool, None);
         store.migrate().await?;
         Ok(store)
-    }
-
-    /// Makes the tables, and adds what is missing to those of an earlier version. Safe to call
-    /// again, and from several processes at once; killed half-way, it has done nothing.
-    ///
-    /// # Errors
-    ///
-    /// When tables of these names are there that are not ours, or the file cannot be written.
-    pub async fn migrate(&self) -> StoreResult<()> {
-        let doing = || "making the tables of the feed in the SQLite database";
-        let mut conn = self.connection().await?;
-        // Held to the end: sqlx's own lock does nothing on SQLite.
-        let mut transaction = conn.begin_with(Sqlite::BEGIN).await.doing(doing)?;
-        let migrations = MIGRATIONS.iter().map(|&(version, description, sql)| {
-            let kind = MigrationType::Simple;
-            Migration::new(
-                version,
-                Cow::Borrowed(description),
-                kind,
-                sql.into_sql_str(),
-                false,
-            )
-        });
-        let mut migrator = Migrator::with_migrations(migrations.collect());
-        migrator
-            .set_locking(false)
-            .dangerous_set_table_name(MIGRATIONS_TABLE);
-        migrator
-            .run_direct(None, &mut *transaction, false)
-            .await
-            .map_err(|error| StoreError::new(StoreErrorKind::Database, doing()).caused_by(error))?;
-        transaction.commit().await.doing(doing)
     }
 }
 
@@ -109,10 +80,20 @@ impl Dialect for Sqlite {
     const BEGIN: &'static str = "BEGIN IMMEDIATE";
 
     // A write that changes nothing takes the lock, before anything is read.
-    const LOCK_FEED_STATE: &'static str = "UPDATE atomfeed_feed_state SET id = id WHERE id = 1
+    const LOCK_FEED_STATE: &'static str = "UPDATE {s}atomfeed_feed_state SET id = id WHERE id = 1
         RETURNING strategy, sealed_until, last_timestamp";
 
+    const WRITES_ONE_AT_A_TIME: bool = true;
+
     primitives!(SqliteConnection, bind, cell);
+
+    async fn migrate(store: &SqliteStore) -> StoreResult<()> {
+        let doing = || "making the tables of the feed in the SQLite database";
+        // Held to the end: sqlx's own lock does nothing on SQLite.
+        let mut transaction = store.begin_writing(doing).await?;
+        migrations::run(&mut *transaction, MIGRATIONS).await?;
+        transaction.commit().await.doing(doing)
+    }
 }
 
 fn bind<'q>(

@@ -1,0 +1,130 @@
+use std::str::FromStr;
+
+use chrono::{DateTime, NaiveDateTime, Utc};
+use sqlx::mysql::{
+    MySqlArguments, MySqlConnectOptions, MySqlConnection, MySqlPoolOptions, MySqlRow,
+};
+use sqlx::query::Query;
+use sqlx::{AssertSqlSafe, MySql, Row as _, TypeInfo, ValueRef};
+
+use super::dialect::{Dialect, primitives};
+use super::error::Doing;
+use super::migrations::{self, File};
+use super::value::{Row, Value};
+use super::{SchemaName, SqlStore};
+use crate::store::{StoreError, StoreErrorKind, StoreResult};
+
+/// Events, markers and failures in MariaDB.
+///
+/// As in PostgreSQL, publishing inserts into `event_records_queue`, and a sequencer moves what has
+/// committed into `event_records`.
+pub type MySqlStore = SqlStore<MySql>;
+
+const MIGRATIONS: &[File] = &[(
+    1,
+    "tables",
+    include_str!("../../../migrations/mysql/0001_tables.sql"),
+)];
+
+impl MySqlStore {
+    /// Connects, and makes the tables where they are missing, in a database of this name, which must
+    /// be there, or in the one that the URL names.
+    ///
+    /// `url` is `mysql://USER:PASSWORD@HOST/DATABASE`, with the parameters that sqlx knows. An
+    /// application that has a pool gives that: [`SqlStore::over`], then [`SqlStore::migrate`].
+    ///
+    /// # Errors
+    ///
+    /// When the URL is none, the server cannot be reached, or the tables cannot be made.
+    pub async fn connect(url: &str, schema: Option<&SchemaName>) -> StoreResult<Self> {
+        // Without the password.
+        let connecting = || {
+            "connecting to MariaDB: see whether the server is up, and user, \
+                             password and database are right"
+        };
+        let options = MySqlConnectOptions::from_str(url).map_err(|error| {
+            StoreError::new(
+                StoreErrorKind::Refused,
+                "reading the URL of a MariaDB database",
+            )
+            .caused_by(error)
+        })?;
+        let pool = MySqlPoolOptions::new()
+            .max_connections(8)
+            .connect_with(options)
+            .await;
+        let store = Self::over(pool.doing(connecting)?, schema);
+        store.migrate().await?;
+        Ok(store)
+    }
+}
+
+impl Dialect for MySql {
+    const INSERT_UNLESS_THERE: (&'static str, &'static str) = ("IGNORE", "");
+
+    const BEGIN: &'static str = "BEGIN";
+
+    primitives!(MySqlConnection, bind, cell);
+
+    async fn migrate(store: &MySqlStore) -> StoreResult<()> {
+        let doing = || "making the tables of the feed in MariaDB";
+        // Of its own, since it is closed in the end: with it go its lock and its default database.
+        let mut conn = store.connection().await?.detach();
+        let migrated = async {
+            let lock = "SELECT GET_LOCK(CONCAT('atomfeed_migrations ', DATABASE()), 600)";
+            if let Some(schema) = &store.schema {
+                let query = sqlx::raw_sql(AssertSqlSafe(format!("USE {schema}")));
+                query.execute(&mut conn).await.doing(doing)?;
+            }
+            sqlx::query(lock).execute(&mut conn).await.doing(doing)?;
+            // DDL is not undone on MariaDB. A migration that was cut off is run again: each of its
+            // statements can be.
+            let cut_off = "SELECT COUNT(*) FROM information_schema.tables
+                WHERE table_schema = DATABASE() AND table_name = ?";
+            let known: i64 = sqlx::query_scalar(cut_off)
+                .bind(migrations::TABLE)
+                .fetch_one(&mut conn)
+                .await
+                .doing(doing)?;
+            if known > 0 {
+                let forget = format!("DELETE FROM {} WHERE NOT success", migrations::TABLE);
+                sqlx::query(AssertSqlSafe(forget))
+                    .execute(&mut conn)
+                    .await
+                    .doing(doing)?;
+            }
+            migrations::run(&mut conn, MIGRATIONS).await
+        };
+        let migrated = migrated.await;
+        let closed = sqlx::Connection::close(conn).await.doing(doing);
+        migrated.and(closed)
+    }
+}
+
+fn bind<'q>(
+    query: Query<'q, MySql, MySqlArguments>,
+    value: Value,
+) -> Query<'q, MySql, MySqlArguments> {
+    match value {
+        Value::Int(value) => query.bind(value),
+        Value::Text(value) => query.bind(value),
+        Value::Time(value) => query.bind(value.map(|time: DateTime<Utc>| time.naive_utc())),
+    }
+}
+
+fn cell(row: &MySqlRow, index: usize) -> sqlx::Result<Value> {
+    let raw = row.try_get_raw(index)?;
+    if raw.is_null() {
+        return Ok(Value::Text(None));
+    }
+    let kind = raw.type_info().name().to_owned();
+    Ok(match kind.as_str() {
+        "TIMESTAMP" | "DATETIME" => Value::from(row.try_get::<NaiveDateTime, _>(index)?.and_utc()),
+        unsigned if unsigned.ends_with("INT UNSIGNED") => {
+            let number = row.try_get::<u64, _>(index)?;
+            Value::from(i64::try_from(number).map_err(|error| sqlx::Error::Decode(error.into()))?)
+        }
+        signed if signed.ends_with("INT") => Value::from(row.try_get::<i64, _>(index)?),
+        _ => Value::Text(Some(row.try_get(index)?)),
+    })
+}
