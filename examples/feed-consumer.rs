@@ -14,6 +14,7 @@ use atomfeed_client::{
     AtomFeedClient, CancellationToken, Event, EventWorker, FeedUri, HttpFeedSource, Outcome,
     ProcessError, StartPosition, WorkerError,
 };
+use atomfeed_core::store::SchemaName;
 use atomfeed_examples::{AppliedTable, Database};
 use chrono::{DateTime, SecondsFormat, Utc};
 use clap::Parser;
@@ -29,9 +30,13 @@ struct Args {
     /// The feed: the URL of its recent page
     #[arg(long, value_name = "URL")]
     feed: FeedUri,
-    /// Where marker and failed events are kept: sqlite:FILE (made when missing) or memory:
+    /// Where marker and failed events are kept: sqlite:FILE (made when missing),
+    /// postgres://…, mysql://… (MariaDB) or memory:
     #[arg(long, value_name = "URL")]
     database: String,
+    /// The schema (on MariaDB: the database) of the tables; made where it is missing on PostgreSQL
+    #[arg(long, value_name = "NAME")]
+    schema: Option<SchemaName>,
     /// Reads up to the newest event and ends (what it does unless told otherwise)
     #[arg(long, conflicts_with = "follow")]
     once: bool,
@@ -68,9 +73,11 @@ async fn main() -> ExitCode {
     let args = Args::parse();
     let begun = Instant::now();
     let counts = Counts::default();
-    let ended = match Database::open(&args.database).await {
+    let ended = match Database::open(&args.database, args.schema.as_ref()).await {
         Ok(Database::Memory(store)) => run(args, store, counts.clone()).await,
         Ok(Database::Sqlite(store)) => run(args, store, counts.clone()).await,
+        Ok(Database::Postgres(store)) => run(args, store, counts.clone()).await,
+        Ok(Database::MySql(store)) => run(args, store, counts.clone()).await,
         Err(error) => Err(error),
     };
     if let Err(error) = &ended {

@@ -7,9 +7,11 @@ use std::net::SocketAddr;
 use anyhow::{Context, bail, ensure};
 use atomfeed_core::NewEvent;
 use atomfeed_core::chunking::{ChunkingChange, ChunkingStrategy};
-use atomfeed_core::store::{ConsumerStore, FeedStore, OutboxStore};
+use atomfeed_core::store::{ConsumerStore, FeedStore, OutboxStore, SchemaName, SequencedStore};
 use atomfeed_examples::Database;
-use atomfeed_server::{EventFeedService, FeedConfig, FeedRouter, Publisher};
+use atomfeed_server::{
+    CancellationToken, EventFeedService, FeedConfig, FeedRouter, Publisher, Sequencer,
+};
 use chrono::{DateTime, NaiveDateTime, Utc};
 use clap::Parser;
 use serde::Deserialize;
@@ -21,9 +23,13 @@ use uuid::Uuid;
 /// Serves the events of a database as Atom feeds.
 #[derive(Parser)]
 struct Args {
-    /// Where the events are kept: sqlite:FILE (made when missing) or memory:
+    /// Where the events are kept: sqlite:FILE (made when missing),
+    /// postgres://…, mysql://… (MariaDB) or memory:
     #[arg(long, value_name = "URL")]
     database: String,
+    /// The schema (on MariaDB: the database) of the tables; made where it is missing on PostgreSQL
+    #[arg(long, value_name = "NAME")]
+    schema: Option<SchemaName>,
     /// Where to listen; port 0 picks one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
@@ -70,20 +76,26 @@ async fn main() -> anyhow::Result<()> {
         .with_writer(std::io::stderr)
         .init();
     let args = Args::parse();
-    match Database::open(&args.database).await? {
+    match Database::open(&args.database, args.schema.as_ref()).await? {
         Database::Memory(store) => run(args, store).await,
         Database::Sqlite(store) => run(args, store).await,
+        Database::Postgres(store) => run(args, store).await,
+        Database::MySql(store) => run(args, store).await,
     }
 }
 
 /// A store on both sides: its consumer's transactions publish.
 trait Store:
-    OutboxStore + FeedStore + ConsumerStore<Conn = <Self as OutboxStore>::Conn> + Clone
+    OutboxStore + SequencedStore + FeedStore + ConsumerStore<Conn = <Self as OutboxStore>::Conn> + Clone
 {
 }
 
 impl<S> Store for S where
-    S: OutboxStore + FeedStore + ConsumerStore<Conn = <S as OutboxStore>::Conn> + Clone
+    S: OutboxStore
+        + SequencedStore
+        + FeedStore
+        + ConsumerStore<Conn = <S as OutboxStore>::Conn>
+        + Clone
 {
 }
 
@@ -93,8 +105,9 @@ async fn run<S: Store>(args: Args, store: S) -> anyhow::Result<()> {
         .with_context(|| format!("listening on {}", args.listen))?;
     let address = listener.local_addr()?;
 
+    let sequencer = Sequencer::new(store.clone());
     let importer = Importer {
-        publisher: Publisher::new(store.clone()),
+        publisher: Publisher::new(store.clone()).waking(&sequencer),
         store: store.clone(),
     };
     if let Some(file) = args.import.as_deref().filter(|file| *file != "-") {
@@ -103,12 +116,14 @@ async fn run<S: Store>(args: Args, store: S) -> anyhow::Result<()> {
         importer.import(lines, 1_000).await?;
     }
 
+    sequencer.drain().await?;
     let service = open_feed(&args, store, address).await?;
     let feed = FeedRouter::new(service).into_router();
     let app = match args.mount.trim_end_matches('/') {
         "" => feed,
         mount => axum::Router::new().nest(mount, feed),
     };
+    tokio::spawn(sequencer.run(CancellationToken::new()));
     println!("listening on http://{address}");
     if args.import.as_deref() == Some("-") {
         tokio::spawn(async move {
