@@ -24,7 +24,7 @@ use serde::Serialize;
 use url::Url;
 
 /// Follows a feed, and ends with "processed=N failed=N seconds=S" on standard error: N events
-/// applied, N parked.
+/// applied, N failed: parked, or tried again in vain.
 #[derive(Parser)]
 struct Args {
     /// The feed: the URL of its recent page
@@ -44,8 +44,8 @@ struct Args {
     #[arg(long)]
     follow: bool,
     /// Seconds between two readings
-    #[arg(long, value_name = "SECONDS", default_value_t = 5.0)]
-    poll: f64,
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    poll: Duration,
     /// Where to begin without a marker: beginning, latest, or the URL of a page
     #[arg(long, value_name = "beginning|latest|PAGE-URL", default_value = "beginning", value_parser = start)]
     start: StartPosition,
@@ -108,7 +108,7 @@ async fn run<S: AppliedTable>(args: Args, store: S, counts: Counts) -> anyhow::R
     };
     let client = AtomFeedClient::builder(args.feed, source.build()?)
         .start(args.start)
-        .interval(Duration::try_from_secs_f64(args.poll)?)
+        .interval(args.poll)
         .on_outcome(move |outcome| {
             counts.count(outcome);
             match outcome {
@@ -125,9 +125,9 @@ async fn run<S: AppliedTable>(args: Args, store: S, counts: Counts) -> anyhow::R
         client.retry_all_failed_events().await.map(drop)
     } else if args.follow {
         let stop = CancellationToken::new();
-        let stopped = stop.clone();
+        let (stopped, asked) = (stop.clone(), atomfeed_examples::stopped());
         tokio::spawn(async move {
-            atomfeed_examples::stopped().await;
+            asked.await;
             stopped.cancel();
         });
         client.run(stop).await;
@@ -222,6 +222,16 @@ fn progress() -> ProgressBar {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,
     }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text
+        .parse()
+        .ok()
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    seconds
+        .filter(|seconds| *seconds >= Duration::from_millis(1))
+        .ok_or_else(|| "give a number of seconds, 0.001 at least".to_owned())
 }
 
 fn start(text: &str) -> Result<StartPosition, String> {

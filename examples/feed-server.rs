@@ -76,12 +76,15 @@ async fn main() -> anyhow::Result<()> {
         .with_writer(std::io::stderr)
         .init();
     let args = Args::parse();
+    let stopped = atomfeed_examples::stopped();
     match Database::open(&args.database, args.schema.as_ref()).await? {
-        Database::Memory(store) => run(args, store).await,
-        Database::Sqlite(store) => run(args, store).await,
-        Database::Postgres(store) => run(args, store).await,
-        Database::MySql(store) => run(args, store).await,
+        Database::Memory(store) => run(args, store, stopped).await?,
+        Database::Sqlite(store) => run(args, store, stopped).await?,
+        Database::Postgres(store) => run(args, store, stopped).await?,
+        Database::MySql(store) => run(args, store, stopped).await?,
     }
+    // Not by returning: that would wait for a thread of the runtime that reads standard input.
+    std::process::exit(0)
 }
 
 /// A store on both sides: its consumer's transactions publish.
@@ -99,11 +102,17 @@ impl<S> Store for S where
 {
 }
 
-async fn run<S: Store>(args: Args, store: S) -> anyhow::Result<()> {
+async fn run<S: Store>(
+    args: Args,
+    store: S,
+    stopped: impl Future<Output = ()> + Send + 'static,
+) -> anyhow::Result<()> {
     let listener = TcpListener::bind(args.listen)
         .await
         .with_context(|| format!("listening on {}", args.listen))?;
     let address = listener.local_addr()?;
+    let settled = store.chunking().await?.map(|history| history.strategy());
+    let config = config(&args, address, settled.unwrap_or_default())?;
 
     let sequencer = Sequencer::new(store.clone());
     let importer = Importer {
@@ -117,7 +126,7 @@ async fn run<S: Store>(args: Args, store: S) -> anyhow::Result<()> {
     }
 
     sequencer.drain().await?;
-    let service = open_feed(&args, store, address).await?;
+    let service = open_feed(store, config, args.page_size).await?;
     let feed = FeedRouter::new(service).into_router();
     let app = match args.mount.trim_end_matches('/') {
         "" => feed,
@@ -133,16 +142,17 @@ async fn run<S: Store>(args: Args, store: S) -> anyhow::Result<()> {
         });
     }
     axum::serve(listener, app)
-        .with_graceful_shutdown(atomfeed_examples::stopped())
+        .with_graceful_shutdown(stopped)
         .await?;
     Ok(())
 }
 
-async fn open_feed<S: Store>(
+/// How the feed presents itself; refuses what makes no sense before anything is published.
+fn config(
     args: &Args,
-    store: S,
     address: SocketAddr,
-) -> anyhow::Result<EventFeedService> {
+    settled: ChunkingStrategy,
+) -> anyhow::Result<FeedConfig> {
     ensure!(
         args.mount.starts_with('/'),
         "--mount {:?}: begin it with /",
@@ -155,30 +165,34 @@ async fn open_feed<S: Store>(
     if public_url.path() == "/" {
         public_url.set_path(&args.mount);
     }
-    let settled = store.chunking().await?.map(|history| history.strategy());
-    let strategy = args.chunking.or(settled).unwrap_or_default();
     let config = FeedConfig::new(public_url)
         .with_title(&args.title)
         .with_author(&args.author)
         .with_id_prefix(&args.id_prefix)
         .with_generator(&args.generator, &args.generator_uri);
-    let config = match (strategy, args.page_size) {
+    Ok(match (args.chunking.unwrap_or(settled), args.page_size) {
         (_, Some(0)) => bail!("--page-size 0: a page holds at least one event"),
         (ChunkingStrategy::Number, None) => config,
         (ChunkingStrategy::Number, Some(events)) => config.with_page_size(events),
         (ChunkingStrategy::Time, None) => config.with_time_chunks(),
         (ChunkingStrategy::Time, Some(millis)) => {
-            let minutes = millis / 60_000;
             ensure!(
                 millis % 60_000 == 0,
                 "--page-size {millis}: with --chunking time it is in milliseconds, and pages are \
                  of whole minutes (60000)"
             );
-            config.with_minutes_a_page(minutes)
+            config.with_minutes_a_page(millis / 60_000)
         }
-    };
+    })
+}
+
+async fn open_feed<S: Store>(
+    store: S,
+    config: FeedConfig,
+    page_size: Option<u32>,
+) -> anyhow::Result<EventFeedService> {
     let service = EventFeedService::open(store, config).await?;
-    if let Some(size) = args.page_size {
+    if let Some(size) = page_size {
         let history = service.history().await?;
         let last = history.entries().last();
         if last.is_some_and(|last| last.chunk_length != i64::from(size)) {

@@ -1,6 +1,10 @@
 //! The stores against the suite that makes them stores. PostgreSQL and MariaDB are checked where
 //! `ATOMFEED_POSTGRES_URL` and `ATOMFEED_MYSQL_URL` name servers.
 
+#![allow(clippy::unwrap_used)]
+
+mod sql_stores;
+
 mod memory {
     use atomfeed_core::store::conformance::MemoryHarness;
 

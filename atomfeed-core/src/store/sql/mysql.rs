@@ -5,7 +5,7 @@ use sqlx::mysql::{
     MySqlArguments, MySqlConnectOptions, MySqlConnection, MySqlPoolOptions, MySqlRow,
 };
 use sqlx::query::Query;
-use sqlx::{AssertSqlSafe, MySql, Row as _, TypeInfo, ValueRef};
+use sqlx::{AssertSqlSafe, Connection, MySql, Row as _, TypeInfo, ValueRef};
 
 use super::dialect::{Dialect, primitives};
 use super::error::Doing;
@@ -49,11 +49,15 @@ impl MySqlStore {
             )
             .caused_by(error)
         })?;
+        // First without the pool, which would try again and again, and then not say why it failed.
+        let conn = MySqlConnection::connect_with(&options)
+            .await
+            .doing(connecting)?;
+        conn.close().await.doing(connecting)?;
         let pool = MySqlPoolOptions::new()
             .max_connections(8)
-            .connect_with(options)
-            .await;
-        let store = Self::over(pool.doing(connecting)?, schema);
+            .connect_lazy_with(options);
+        let store = Self::over(pool, schema);
         store.migrate().await?;
         Ok(store)
     }
@@ -96,7 +100,7 @@ impl Dialect for MySql {
             migrations::run(&mut conn, MIGRATIONS).await
         };
         let migrated = migrated.await;
-        let closed = sqlx::Connection::close(conn).await.doing(doing);
+        let closed = conn.close().await.doing(doing);
         migrated.and(closed)
     }
 }

@@ -3,7 +3,7 @@ use std::str::FromStr;
 use chrono::{DateTime, NaiveDateTime, Utc};
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgPoolOptions, PgRow};
 use sqlx::query::Query;
-use sqlx::{AssertSqlSafe, Postgres, Row as _, TypeInfo, ValueRef};
+use sqlx::{AssertSqlSafe, Connection, Postgres, Row as _, TypeInfo, ValueRef};
 
 use super::dialect::{Dialect, primitives};
 use super::error::Doing;
@@ -50,11 +50,15 @@ impl PostgresStore {
             )
             .caused_by(error)
         })?;
+        // First without the pool, which would try again and again, and then not say why it failed.
+        let conn = PgConnection::connect_with(&options)
+            .await
+            .doing(connecting)?;
+        conn.close().await.doing(connecting)?;
         let pool = PgPoolOptions::new()
             .max_connections(8)
-            .connect_with(options)
-            .await;
-        let store = Self::over(pool.doing(connecting)?, schema);
+            .connect_lazy_with(options);
+        let store = Self::over(pool, schema);
         store.migrate().await?;
         Ok(store)
     }

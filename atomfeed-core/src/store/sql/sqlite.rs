@@ -18,7 +18,9 @@ use crate::store::{StoreError, StoreErrorKind, StoreResult};
 /// Events, markers and failures in an SQLite file.
 ///
 /// SQLite lets one write at a time, so that events become visible in the order of their ids
-/// without a sequencer: publishing inserts directly.
+/// without a sequencer: publishing inserts directly. A transaction that reads before it publishes is
+/// best opened with `pool.begin_with("BEGIN IMMEDIATE")`: one that has begun as a reader is refused as
+/// locked when somebody else has written meanwhile.
 pub type SqliteStore = SqlStore<Sqlite>;
 
 /// How long a transaction waits for another's to end before it fails as locked.

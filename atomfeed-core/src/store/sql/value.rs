@@ -178,6 +178,7 @@ fn unexpected(wanted: &str, found: Option<&Value>) -> StoreError {
 }
 
 /// How times stand where a database has no type for them: they sort as texts as they do as times.
+#[cfg(feature = "sqlite")]
 pub(super) fn format_time(time: DateTime<Utc>) -> String {
     time.format("%Y-%m-%d %H:%M:%S%.6f").to_string()
 }
@@ -190,7 +191,7 @@ fn parse_time(text: &str) -> Option<DateTime<Utc>> {
     naive.map(|naive| naive.and_utc())
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "sqlite"))]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;

@@ -1,0 +1,183 @@
+//! What holds for the SQL stores beyond the suite: migrations, publishers in other languages, rows
+//! that cannot be moved, servers that are not there.
+
+use atomfeed_core::store::conformance::{
+    Harness, MySqlHarness, PostgresHarness, SqliteHarness, sequence_all,
+};
+use atomfeed_core::store::sql::{Dialect, SqlStore};
+use atomfeed_core::store::{
+    FeedStore, MySqlStore, PostgresStore, RecordRange, SchemaName, SequencedStore, SqliteStore,
+    StoreErrorKind,
+};
+use atomfeed_core::{Clock, EventRecord, FeedScope, SystemClock};
+
+/// One named test for each SQL store; nothing, where there is no server to run on.
+macro_rules! on_sql_stores {
+    ($($case:ident),+ $(,)?) => {
+        on_sql_stores!(@ on_sqlite, Some(SqliteHarness::default()); $($case),+);
+        on_sql_stores!(@ on_postgres, PostgresHarness::from_env(); $($case),+);
+        on_sql_stores!(@ on_mysql, MySqlHarness::from_env(); $($case),+);
+    };
+    (@ $store:ident, $harness:expr; $($case:ident),+) => {
+        mod $store {
+            #[allow(unused_imports)]
+            use super::{MySqlHarness, PostgresHarness, SqliteHarness};
+
+            $(#[tokio::test]
+            async fn $case() {
+                if let Some(harness) = $harness {
+                    super::$case(&harness).await;
+                }
+            })+
+        }
+    };
+}
+
+on_sql_stores!(
+    migrations_run_once_however_often_and_by_however_many,
+    a_row_in_the_queue_is_a_publish,
+    a_row_that_cannot_be_moved_holds_nothing_up,
+    a_missing_table_is_named,
+);
+
+async fn run<D: Dialect>(store: &SqlStore<D>, sql: &'static str) {
+    let mut conn = store.pool().acquire().await.unwrap();
+    let sql = sqlx::SqlSafeStr::into_sql_str(sql);
+    D::execute(&mut conn, sql, vec![]).await.unwrap();
+}
+
+async fn all<D: Dialect>(store: &SqlStore<D>) -> Vec<EventRecord> {
+    let range = RecordRange {
+        after: 0,
+        through: None,
+        skip: 0,
+        limit: 100,
+    };
+    store.records(&FeedScope::All, range).await.unwrap()
+}
+
+async fn migrations_run_once_however_often_and_by_however_many<D, H>(harness: &H)
+where
+    D: Dialect,
+    H: Harness<Store = SqlStore<D>>,
+{
+    let store = harness.store().await;
+    let [a, b, c, d] = [(); 4].map(|()| store.migrate());
+    for migrated in <[_; 4]>::from(tokio::join!(a, b, c, d)) {
+        migrated.unwrap();
+    }
+    store.migrate().await.unwrap();
+    assert_eq!(store.newest_id().await.unwrap(), 0);
+}
+
+/// From any program, in any language: four columns, the others have defaults.
+async fn a_row_in_the_queue_is_a_publish<D, H>(harness: &H)
+where
+    D: Dialect,
+    H: Harness<Store = SqlStore<D>>,
+{
+    let store = harness.store().await;
+    let before = SystemClock.now();
+    run(
+        &store,
+        "INSERT INTO event_records_queue (uuid, title, object, category)
+         VALUES ('0120a4f9-196a-5f9e-b9f5-23f31f914da7', 'Patient', '/patient/1', 'Patient')",
+    )
+    .await;
+    sequence_all(&store).await;
+    let found = all(&store).await;
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].uuid, "0120a4f9-196a-5f9e-b9f5-23f31f914da7");
+    assert_eq!(found[0].content.as_deref(), Some("/patient/1"));
+    let told = SystemClock.now() - found[0].timestamp;
+    // Whole seconds at the least, and in UTC: not hours off.
+    assert!(
+        told.num_seconds() <= 60 && found[0].timestamp >= before - chrono::TimeDelta::seconds(1)
+    );
+    let patients = FeedScope::Category(atomfeed_core::Category::new("PATIENT").unwrap());
+    assert_eq!(store.count(&patients, 0, None).await.unwrap(), 1);
+    assert_eq!(
+        store.sequence(10, SystemClock.now()).await.unwrap().moved,
+        0,
+        "moved once"
+    );
+}
+
+async fn a_row_that_cannot_be_moved_holds_nothing_up<D, H>(harness: &H)
+where
+    D: Dialect,
+    H: Harness<Store = SqlStore<D>>,
+{
+    let store = harness.store().await;
+    let insert = "INSERT INTO event_records (uuid, timestamp) VALUES ('b', '2024-03-01 08:00:00')";
+    run(&store, insert).await;
+    for uuid in ["'a'", "'b'", "'c'"] {
+        let insert: &'static str = match uuid {
+            "'a'" => "INSERT INTO event_records_queue (uuid, title) VALUES ('a', 'first')",
+            "'b'" => "INSERT INTO event_records_queue (uuid, title) VALUES ('b', 'twice')",
+            _ => "INSERT INTO event_records_queue (uuid, title) VALUES ('c', 'last')",
+        };
+        run(&store, insert).await;
+    }
+    let sequenced = store.sequence(100, SystemClock.now()).await.unwrap();
+    assert_eq!((sequenced.moved, sequenced.set_aside), (2, 1));
+    let uuids: Vec<_> = all(&store)
+        .await
+        .into_iter()
+        .map(|record| record.uuid)
+        .collect();
+    assert_eq!(uuids, ["b", "a", "c"]);
+    let mut conn = store.pool().acquire().await.unwrap();
+    let select = "SELECT uuid, title, error FROM atomfeed_set_aside";
+    let sql = sqlx::SqlSafeStr::into_sql_str(select);
+    let mut rows = D::fetch(&mut conn, sql, vec![]).await.unwrap();
+    assert_eq!(rows.len(), 1);
+    assert_eq!(rows[0].text().unwrap().as_deref(), Some("b"));
+    assert_eq!(rows[0].text().unwrap().as_deref(), Some("twice"));
+    let error = rows[0].text().unwrap().unwrap();
+    assert!(error.contains("into event_records: "), "{error}");
+}
+
+async fn a_missing_table_is_named<D, H>(harness: &H)
+where
+    D: Dialect,
+    H: Harness<Store = SqlStore<D>>,
+{
+    let store = harness.store().await;
+    run(&store, "DROP TABLE event_records").await;
+    let error = store.newest_id().await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Database);
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert!(cause.contains("event_records"), "{cause}");
+}
+
+#[tokio::test]
+async fn a_database_that_is_not_there_is_said_to_be() {
+    for error in [
+        PostgresStore::connect("postgres://nobody@127.0.0.1:1/none", None)
+            .await
+            .unwrap_err(),
+        MySqlStore::connect("mysql://nobody@127.0.0.1:1/none", None)
+            .await
+            .unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{error:?}");
+        assert!(
+            error.to_string().contains("see whether the server is up"),
+            "{error}"
+        );
+    }
+    let error = SqliteStore::connect("sqlite:/no/such/folder/feed.db")
+        .await
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("/no/such/folder/feed.db"),
+        "{error}"
+    );
+    for url in ["sqlite::memory:", "sqlite:feed?mode=memory"] {
+        let error = SqliteStore::connect(url).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Refused, "{url}");
+    }
+    let error = SchemaName::new("a\"b").unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Refused);
+}

@@ -1,0 +1,12 @@
+//! The example programs as a person runs them: as processes, over HTTP, on SQLite files.
+
+mod catch_up;
+mod consumer;
+mod emr;
+mod import;
+mod killed;
+mod lab;
+mod parked;
+mod programs;
+mod quickstart;
+mod server;
