@@ -86,11 +86,25 @@ pub enum ProcessErrorKind {
     /// Following the links led to a page that was read already.
     #[error(
         "the links of the feed lead back to page {page}, which was read already: this is for the \
-         publisher to mend; nothing was applied twice"
+         publisher to mend; nothing of it was applied again"
     )]
     PageLoop {
         /// The page.
         page: String,
+    },
+    /// The page that is linked as the next one does not say that it follows.
+    #[error(
+        "page {page} links to {next} as the one after it, which names {previous} as the one before \
+         it: the links of the feed are broken, and this is for the publisher to mend; nothing of \
+         {next} was applied"
+    )]
+    BrokenChain {
+        /// The page.
+        page: String,
+        /// What it links to as `next-archive`.
+        next: String,
+        /// What that one links to as `prev-archive`.
+        previous: String,
     },
     /// The marker's entry is not on the marker's page any more.
     #[error(

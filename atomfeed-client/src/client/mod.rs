@@ -179,8 +179,10 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             let Some(fetched) = stop.run_until_cancelled(self.fetch(next)).await else {
                 return Ok(());
             };
-            page = fetched?;
-            visited.check(&page)?;
+            let next = fetched?;
+            visited.check(&next)?;
+            next.must_follow(&page)?;
+            page = next;
             unread = page.events_further_on(marker.as_ref());
         }
     }

@@ -113,6 +113,26 @@ impl FetchedPage {
             .map(|index| index + 1)
     }
 
+    /// Makes sure that this page follows `before`, of which it was said: that it names that one as
+    /// the page before it (RFC 5005 §4). Otherwise the links may lead back to events that were
+    /// applied long ago.
+    ///
+    /// # Errors
+    ///
+    /// When it names another, or none.
+    pub(super) fn must_follow(&self, before: &FetchedPage) -> Result<(), ProcessErrorKind> {
+        let previous = self.previous()?;
+        let own = Url::parse(&before.uri).ok();
+        match previous {
+            Some(previous) if previous == before.url || Some(&previous) == own.as_ref() => Ok(()),
+            previous => Err(ProcessErrorKind::BrokenChain {
+                page: before.uri.clone(),
+                next: self.url.to_string(),
+                previous: previous.map_or_else(|| "none".to_owned(), Into::into),
+            }),
+        }
+    }
+
     /// The next newer page.
     pub(super) fn next(&self) -> Result<Option<Url>, ProcessErrorKind> {
         self.follow("next-archive", self.next.as_deref())

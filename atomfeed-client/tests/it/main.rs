@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod bad_input;
 mod content;
 mod crashes;
 mod feeds;
@@ -9,4 +10,5 @@ mod loss;
 mod preparing;
 mod real_feeds;
 mod running;
+mod scripted_server;
 mod tables;

@@ -102,7 +102,7 @@ CREATE TABLE IF NOT EXISTS atomfeed_positions (
 -- Ours: how categories are spelled, and the lower case by which feeds match them.
 CREATE TABLE IF NOT EXISTS atomfeed_categories (
   category VARCHAR(500) NOT NULL PRIMARY KEY,
-  folded VARCHAR(500) NOT NULL,
+  folded VARCHAR(750) NOT NULL,
   KEY atomfeed_categories_folded_idx (folded)
 ) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 

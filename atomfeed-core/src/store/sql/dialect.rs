@@ -24,6 +24,10 @@ pub trait Dialect: Database<Connection: Connection<Database = Self>> {
         "SELECT strategy, sealed_until, last_timestamp FROM {s}atomfeed_feed_state WHERE id = 1
         FOR UPDATE";
 
+    /// Whether a statement that fails takes the whole transaction with it. Where it does, a row that
+    /// may be there already is guarded against in the statement itself.
+    const ERRORS_END_TRANSACTIONS: bool = false;
+
     /// Whether events become visible in the order of their ids without further ado, since one
     /// transaction writes at a time. Elsewhere they go through `event_records_queue`.
     const WRITES_ONE_AT_A_TIME: bool = false;

@@ -15,10 +15,18 @@ const INSERT_RECORD: &str = "INSERT INTO {s}event_records
     (uuid, title, timestamp, uri, object, category, date_created, tags)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
 
-const INSERT_QUEUED: &str = "INSERT {unless} INTO {s}event_records_queue
+const INSERT_QUEUED: &str = "INSERT INTO {s}event_records_queue
     (uuid, title, timestamp, uri, object, category, date_created, tags)
-    SELECT ?, ?, ?, ?, ?, ?, ?, ? FROM (SELECT 1 AS one) AS one
-    WHERE NOT EXISTS (SELECT 1 FROM {s}event_records WHERE uuid = ?) {there}";
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
+
+/// In one statement, which does nothing when the event is there already.
+const INSERT_QUEUED_GUARDED: &str = "INSERT INTO {s}event_records_queue
+    (uuid, title, timestamp, uri, object, category, date_created, tags)
+    SELECT ?, ?, ?, ?, ?, ?, ?, ?
+    WHERE NOT EXISTS (SELECT 1 FROM {s}event_records WHERE uuid = ?)
+    ON CONFLICT DO NOTHING";
+
+const FIND_RECORD: &str = "SELECT id FROM {s}event_records WHERE uuid = ?";
 
 const INSERT_CATEGORY: &str =
     "INSERT {unless} INTO {s}atomfeed_categories (category, folded) VALUES (?, ?) {there}";
@@ -86,7 +94,7 @@ impl<D: Dialect> SqlStore<D> {
         transaction.commit().await.doing(doing)
     }
 
-    /// Into `event_records_queue`, in one statement and without a lock; the sequencer moves it on.
+    /// Into `event_records_queue`, without a lock; the sequencer moves it on.
     async fn queue(
         &self,
         conn: &mut D::Connection,
@@ -101,13 +109,33 @@ impl<D: Dialect> SqlStore<D> {
         }
         let record = EventRecord::of(event, 0, timestamp);
         let mut values = record_values(&record);
-        values.push(record.uuid.as_str().into());
-        match self.execute(conn, doing, INSERT_QUEUED, values).await? {
-            0 => Err(StoreError::new(
+        let uuid = Value::from(record.uuid.as_str());
+        let is_new = match D::ERRORS_END_TRANSACTIONS {
+            true => {
+                values.push(uuid);
+                self.execute(conn, doing, INSERT_QUEUED_GUARDED, values)
+                    .await?
+                    > 0
+            }
+            // A guard in the statement would lock the rows that it looks at, on MariaDB, and the
+            // sequencer would wait for every publisher; INSERT IGNORE would cut what is too long.
+            false => {
+                let is_new = self
+                    .fetch(conn, doing, FIND_RECORD, vec![uuid])
+                    .await?
+                    .is_empty();
+                if is_new {
+                    self.execute(conn, doing, INSERT_QUEUED, values).await?;
+                }
+                is_new
+            }
+        };
+        match is_new {
+            true => Ok(()),
+            false => Err(StoreError::new(
                 StoreErrorKind::Duplicate,
                 format!("{}: an event with this uuid is there already", doing()),
             )),
-            _ => Ok(()),
         }
     }
 

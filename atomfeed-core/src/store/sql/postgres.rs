@@ -67,6 +67,8 @@ impl PostgresStore {
 impl Dialect for Postgres {
     const NUMBERED_PLACEHOLDERS: bool = true;
 
+    const ERRORS_END_TRANSACTIONS: bool = true;
+
     // A statement must see what was committed before it, whatever the pool's own level is.
     const BEGIN: &'static str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 
