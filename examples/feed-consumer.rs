@@ -211,9 +211,9 @@ fn rfc3339(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::AutoSi, true)
 }
 
-/// Shown on a terminal; hidden elsewhere, and while events are printed there anyway.
+/// Shown on a terminal; hidden elsewhere.
 fn progress() -> ProgressBar {
-    if !std::io::stderr().is_terminal() || std::io::stdout().is_terminal() {
+    if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
     let style = ProgressStyle::with_template("{spinner} {human_pos} events, {per_sec}, {elapsed}");
