@@ -8,7 +8,7 @@ use quick_xml::events::attributes::Attribute;
 
 use super::chars::{any_byte, replace_illegal};
 use super::time::write_time;
-use super::{ATOM_NAMESPACE, ENTRY_CONTENT_TYPE, Link};
+use super::{ATOM_NAMESPACE, Link};
 
 /// Writes one page: the head, then the entries, oldest first.
 ///
@@ -70,6 +70,10 @@ pub enum LineEnds {
     Exact,
 }
 
+/// The start tag of an entry's content, without its end: [`ENTRY_CONTENT_TYPE`](super::ENTRY_CONTENT_TYPE)
+/// needs no escaping.
+const CONTENT: &str = "    <content type=\"application/vnd.atomfeed+xml\"";
+
 impl FeedWriter {
     /// Begins a page. `capacity` is the expected size of the document in bytes: a guess, not a bound.
     pub fn new(head: &FeedHead<'_>, line_ends: LineEnds, capacity: usize) -> Self {
@@ -83,15 +87,27 @@ impl FeedWriter {
 
     /// Adds an entry.
     pub fn entry(&mut self, entry: &EntryRef<'_>) {
-        self.raw("  <entry>\n");
-        self.element("    <title", entry.title.unwrap_or_default(), "</title>\n");
+        self.element(
+            "  <entry>\n    <title",
+            entry.title.unwrap_or_default(),
+            "</title>\n",
+        );
         for term in entry.terms {
             self.attribute("    <category term=\"", term);
             self.raw(" />\n");
         }
         self.element("    <id", entry.id, "</id>\n");
-        self.time("    <updated>", entry.updated, "</updated>\n");
-        self.time("    <published>", entry.published, "</published>\n");
+        self.raw("    <updated>");
+        let begun = self.out.len();
+        write_time(&mut self.out, entry.updated);
+        let ended = self.out.len();
+        self.raw("</updated>\n    <published>");
+        if entry.published == entry.updated {
+            self.out.extend_from_within(begun..ended);
+        } else {
+            write_time(&mut self.out, entry.published);
+        }
+        self.raw("</published>\n");
         self.content(entry.content.unwrap_or_default());
         self.raw("  </entry>\n");
     }
@@ -128,7 +144,12 @@ impl FeedWriter {
     }
 
     fn content(&mut self, content: &str) {
-        self.attribute("    <content type=\"", ENTRY_CONTENT_TYPE);
+        self.raw(CONTENT);
+        if !content.is_empty() && !any_byte(content.as_bytes(), is_special_in_content) {
+            self.raw("><![CDATA[");
+            self.raw(content);
+            return self.raw("]]></content>\n");
+        }
         let as_text = content.contains("]]>");
         match self.line_ends {
             _ if content.is_empty() => return self.raw(" />\n"),
@@ -206,6 +227,12 @@ fn escaped_for_attribute(value: &str) -> Cow<'_, str> {
         Cow::Borrowed(value) => Attribute::from(("", value)).value,
         Cow::Owned(value) => Cow::Owned(Attribute::from(("", value.as_str())).value.into_owned()),
     }
+}
+
+/// The same for content: what may end a CDATA section or need a text node, and what XML may lack.
+fn is_special_in_content(byte: u8) -> bool {
+    let plain_control = (byte == b'\n') | (byte == b'\t');
+    ((byte < b' ') & !plain_control) | (byte == b']') | (byte == 0xEF)
 }
 
 /// Whether a byte needs a closer look: what is to be escaped, control characters, and the first
