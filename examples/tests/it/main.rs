@@ -9,4 +9,5 @@ mod lab;
 mod parked;
 mod programs;
 mod quickstart;
+mod sequencer_killed;
 mod server;
