@@ -99,6 +99,31 @@ pub async fn marker_is_made_moved_and_guarded<H: Harness>(harness: &H) {
     );
 }
 
+/// Of two consumers that start at the same moment, one makes the marker, and the other is told.
+pub async fn of_two_that_make_a_marker_one_is_told<H: Harness>(harness: &H) {
+    let store = harness.store().await;
+    for round in 0..5 {
+        let name = format!("round{round}");
+        let make = async |entry| {
+            let mut work = begin::<H>(&store).await;
+            harness.write(work.conn(), &name, "by one").await;
+            work.move_marker(None, &marker(&name, entry)).await?;
+            work.commit().await
+        };
+        let (one, other) = tokio::join!(make(1), make(2));
+        let told = match (one, other) {
+            (Ok(()), Err(told)) | (Err(told), Ok(())) => told,
+            both => panic!("one makes it, and one is told: {both:?}"),
+        };
+        assert_eq!(told.kind(), StoreErrorKind::Conflict, "{told:?}");
+    }
+    assert_eq!(
+        harness.written(&store).await.len(),
+        5,
+        "the other's work is undone"
+    );
+}
+
 /// Each feed has its marker.
 pub async fn markers_of_feeds_are_apart<H: Harness>(harness: &H) {
     let store = harness.store().await;

@@ -38,6 +38,7 @@ macro_rules! conformance_tests {
     ($harness:expr) => {
         $crate::conformance_tests!(@ $harness;
             marker_is_made_moved_and_guarded,
+            of_two_that_make_a_marker_one_is_told,
             markers_of_feeds_are_apart,
             a_marker_may_name_no_entry,
             worker_and_marker_commit_together,

@@ -157,9 +157,14 @@ impl<D: Dialect> MarkerStore for SqlUnitOfWork<D> {
                 INSERT_MARKER
             }
         };
-        match self.execute("moving the marker", sql, values).await? {
-            0 => Err(StoreError::marker_conflict(to)),
-            _ => Ok(()),
+        match self.execute("moving the marker", sql, values).await {
+            Ok(0) => Err(StoreError::marker_conflict(to)),
+            Ok(_) => Ok(()),
+            // Two have made it at the same moment.
+            Err(error) if error.kind() == StoreErrorKind::Duplicate => {
+                Err(StoreError::marker_conflict(to).caused_by(error))
+            }
+            Err(error) => Err(error),
         }
     }
 }

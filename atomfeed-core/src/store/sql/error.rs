@@ -27,6 +27,12 @@ fn kind(error: &sqlx::Error) -> StoreErrorKind {
         sqlx::Error::Database(database) if database.is_unique_violation() => {
             StoreErrorKind::Duplicate
         }
+        // Serialization failure and deadlock: another transaction was in the way, and went first.
+        sqlx::Error::Database(database)
+            if matches!(database.code().as_deref(), Some("40001" | "40P01")) =>
+        {
+            StoreErrorKind::Conflict
+        }
         sqlx::Error::Database(database) if is_busy(database.as_ref()) => {
             StoreErrorKind::Unavailable
         }
