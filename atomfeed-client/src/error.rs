@@ -83,7 +83,8 @@ pub enum ProcessErrorKind {
         /// Why it is no URL.
         source: url::ParseError,
     },
-    /// Following the links led to a page that was read already.
+    /// Following the links led to a page that was read already: in this walk, or, as its number
+    /// shows, before it.
     #[error(
         "the links of the feed lead back to page {page}, which was read already: this is for the \
          publisher to mend; nothing of it was applied again"

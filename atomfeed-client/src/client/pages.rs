@@ -121,6 +121,17 @@ impl FetchedPage {
     ///
     /// When it names another, or none.
     pub(super) fn must_follow(&self, before: &FetchedPage) -> Result<(), ProcessErrorKind> {
+        // Links that agree may still form a circle. Pages are numbered upwards, and a number that does
+        // not rise shows it also to a consumer that has started anew since.
+        if let (Some((folder, before)), Some((own_folder, this))) =
+            (page_number(&before.uri), page_number(&self.uri))
+            && folder == own_folder
+            && this <= before
+        {
+            return Err(ProcessErrorKind::PageLoop {
+                page: self.url.to_string(),
+            });
+        }
         let previous = self.previous()?;
         let own = Url::parse(&before.uri).ok();
         match previous {
@@ -160,6 +171,14 @@ impl FetchedPage {
         })
         .transpose()
     }
+}
+
+/// The number with which the URL of a page ends, as those of this family of feeds do, after what
+/// stands before it: elsewhere `/2026/1` may well follow `/2025/12`.
+fn page_number(uri: &str) -> Option<(&str, u64)> {
+    let path = uri.split(['?', '#']).next()?;
+    let (folder, number) = path.trim_end_matches('/').rsplit_once('/')?;
+    Some((folder, number.parse().ok()?))
 }
 
 /// The pages of one walk, so that a walk in a circle ends. Of each, only a hash is kept: a feed may

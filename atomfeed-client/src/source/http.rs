@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use atomfeed_core::FeedUri;
@@ -175,10 +175,12 @@ impl HttpFeedSourceBuilder {
 #[async_trait]
 impl FeedSource for HttpFeedSource {
     async fn fetch(&self, page: &PageRequest) -> Result<PageResponse, FetchError> {
-        let mut response = self.get(&page.url).await?;
+        let mut begun = Instant::now();
+        let mut response = self.get(&page.url, begun).await?;
         if response.status().is_redirection() {
             let target = self.redirect_target(&page.url, response.headers())?;
-            response = self.get(&target).await?;
+            begun = Instant::now();
+            response = self.get(&target, begun).await?;
             if response.status().is_redirection() {
                 return Err(FetchError::Redirect {
                     location: location(response.headers()),
@@ -187,24 +189,20 @@ impl FeedSource for HttpFeedSource {
         }
         if response.status() != StatusCode::OK {
             let status = response.status().as_u16();
-            // What the server says is worth showing, and not worth failing for.
-            let body = self
-                .read(response, MAX_ERROR_BODY)
-                .await
-                .unwrap_or_default();
+            let body = beginning(response).await;
             return Err(FetchError::status(status, &body));
         }
         let content_type = response.headers().get(CONTENT_TYPE);
         let content_type = content_type
             .and_then(|value| value.to_str().ok())
             .map(str::to_owned);
-        let body = self.read(response, self.settings.max_bytes).await?;
+        let body = self.read(response, begun).await?;
         Ok(PageResponse::new(content_type, body))
     }
 }
 
 impl HttpFeedSource {
-    async fn get(&self, url: &Url) -> Result<Response, FetchError> {
+    async fn get(&self, url: &Url, begun: Instant) -> Result<Response, FetchError> {
         let settings = &self.settings;
         let origin = url.origin();
         if !settings.allows(&origin) {
@@ -220,7 +218,10 @@ impl HttpFeedSource {
         {
             request = request.basic_auth(user, Some(password));
         }
-        request.send().await.map_err(|error| self.failed(error))
+        request
+            .send()
+            .await
+            .map_err(|error| self.failed(error, begun))
     }
 
     fn redirect_target(&self, from: &Url, headers: &HeaderMap) -> Result<Url, FetchError> {
@@ -231,28 +232,46 @@ impl HttpFeedSource {
         }
     }
 
-    async fn read(&self, mut response: Response, limit: usize) -> Result<Vec<u8>, FetchError> {
+    async fn read(&self, mut response: Response, begun: Instant) -> Result<Vec<u8>, FetchError> {
+        let limit = self.settings.max_bytes;
         let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| self.failed(error))? {
-            if body.len() + chunk.len() > limit {
-                return Err(FetchError::TooLarge { limit });
+        loop {
+            match response.chunk().await {
+                Ok(Some(chunk)) if body.len() + chunk.len() > limit => {
+                    return Err(FetchError::TooLarge { limit });
+                }
+                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+                Ok(None) => return Ok(body),
+                Err(error) => return Err(self.failed(error, begun)),
             }
-            body.extend_from_slice(&chunk);
         }
-        Ok(body)
     }
 
-    fn failed(&self, error: reqwest::Error) -> FetchError {
-        match error.is_timeout() {
-            true if error.is_connect() => FetchError::Timeout {
-                limit: self.settings.connect_timeout,
-            },
-            true => FetchError::Timeout {
-                limit: self.settings.read_timeout,
-            },
-            false => FetchError::Connection(error.without_url().into()),
+    /// What the failure of a request means that was begun then.
+    fn failed(&self, error: reqwest::Error, begun: Instant) -> FetchError {
+        let settings = &self.settings;
+        if !error.is_timeout() {
+            return FetchError::Connection(error.without_url().into());
         }
+        let limit = match error.is_connect() {
+            _ if begun.elapsed() >= settings.total_timeout => settings.total_timeout,
+            true => settings.connect_timeout,
+            false => settings.read_timeout,
+        };
+        FetchError::Timeout { limit }
     }
+}
+
+/// How an answer that is no page begins: worth showing, and not worth failing for.
+async fn beginning(mut response: Response) -> Vec<u8> {
+    let mut body = Vec::new();
+    while body.len() < MAX_ERROR_BODY
+        && let Ok(Some(chunk)) = response.chunk().await
+    {
+        body.extend_from_slice(&chunk);
+    }
+    body.truncate(MAX_ERROR_BODY);
+    body
 }
 
 fn location(headers: &HeaderMap) -> String {

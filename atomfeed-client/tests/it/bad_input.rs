@@ -2,370 +2,514 @@
 //! has been mended.
 
 use std::error::Error;
-use std::io::Write;
-use std::sync::Arc;
+use std::ops::RangeInclusive;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use atomfeed_client::{
-    AtomFeedClient, FetchError, HttpFeedSource, HttpFeedSourceBuilder, ProcessError,
-    ProcessErrorKind,
+use atomfeed_client::ProcessErrorKind::{
+    BadLink, BrokenChain, ContentType, Document, Fetch, MarkedEntryMissing, PageLoop,
 };
+use atomfeed_client::{
+    AtomFeedClient, FeedUri, FetchError as F, HttpFeedSource, HttpFeedSourceBuilder, Outcome,
+    ProcessError, ProcessErrorKind,
+};
+use atomfeed_core::atom::ReadError as R;
 use atomfeed_core::store::conformance::{Harness, SqliteHarness};
 use atomfeed_core::store::{ConsumerStore, SqliteStore};
 use atomfeed_core::{EntryId, Marker};
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
-
 use crate::feeds::{Apply, applied};
-use crate::scripted_server::{Answer, ScriptedServer};
+use crate::scripted_server::{Answer, OPEN, ScriptedServer, gzip};
 
 /// A feed of two pages: three good events, and a second page that is as the case has it.
 struct Lab {
     server: ScriptedServer,
+    /// Another server, which nothing is asked of unless that is allowed.
+    elsewhere: ScriptedServer,
     harness: Arc<SqliteHarness>,
     store: SqliteStore,
+    /// What was applied, in the order of transactions.
+    order: Arc<Mutex<Vec<String>>>,
 }
 
 impl Lab {
     async fn new() -> Self {
-        let server = ScriptedServer::new().await;
         let harness = Arc::new(SqliteHarness::default());
-        let store = harness.store().await;
         let lab = Self {
-            server,
+            server: ScriptedServer::new().await,
+            elsewhere: ScriptedServer::new().await,
+            store: harness.store().await,
             harness,
-            store,
+            order: Arc::default(),
         };
-        lab.server
-            .answer("/feed/1", Answer::page(lab.page(1, 1..=3, Some("/feed/2"))));
-        lab.server
-            .answer("/feed/recent", Answer::page(lab.page(2, 4..=6, None)));
+        lab.mend();
         lab
     }
 
-    /// A page with these events; `next` is the path of the next page.
-    fn page(
-        &self,
-        number: u32,
-        events: std::ops::RangeInclusive<u32>,
-        next: Option<&str>,
-    ) -> String {
-        let base = &self.server.base;
-        let next = next.map(|path| format!("<link rel='next-archive' href='{base}{path}'/>"));
-        let entries: String = events
-            .map(|n| format!("<entry><id>tag:{n}</id><content>{n}</content></entry>"))
-            .collect();
-        let previous = match number {
-            2 => format!("<link rel='prev-archive' href='{base}/feed/1'/>"),
-            _ => String::new(),
-        };
-        format!(
-            "<feed xmlns='http://www.w3.org/2005/Atom'><link rel='via' \
-             href='{base}/feed/{number}'/>{}{previous}{entries}</feed>",
-            next.unwrap_or_default()
-        )
+    /// Puts both pages right.
+    fn mend(&self) {
+        self.lead_to("/feed/2");
+        let last = self.page(2, 4..=6, None);
+        self.answer("/feed/2", Answer::page(&last));
+        self.answer("/feed/recent", Answer::page(&last));
+    }
+
+    /// Has the first page name another one as the next.
+    fn lead_to(&self, next: &str) {
+        let page = self.page(1, 1..=3, Some(next));
+        self.answer("/feed/1", Answer::page(page));
+    }
+
+    /// The same, for a case whose second page is not at `/feed/2`.
+    fn elsewhere_is(&self, next: &str) -> Answer {
+        self.lead_to(next);
+        Answer::page("not asked for")
+    }
+
+    fn answer(&self, path: &str, answer: Answer) {
+        self.server.answer(path, answer);
+    }
+
+    fn page(&self, number: u32, events: RangeInclusive<u32>, next: Option<&str>) -> String {
+        self.server.page(number, events, next)
+    }
+
+    fn feed(&self) -> FeedUri {
+        self.server.url("/feed/recent").parse().unwrap()
     }
 
     fn source(&self) -> HttpFeedSourceBuilder {
-        let feed = format!("{}/feed/recent", self.server.base).parse().unwrap();
-        HttpFeedSource::builder(&feed).with_max_bytes(1 << 20)
+        HttpFeedSource::builder(&self.feed()).with_max_bytes(1 << 20)
     }
 
-    async fn process(&self, source: HttpFeedSourceBuilder) -> Result<u64, ProcessError> {
-        let feed = format!("{}/feed/recent", self.server.base).parse().unwrap();
-        let client = AtomFeedClient::builder(feed, source.build().unwrap())
+    async fn process(&self, source: HttpFeedSource) -> Result<u64, ProcessError> {
+        let order = Arc::clone(&self.order);
+        let client = AtomFeedClient::builder(self.feed(), source)
+            .on_outcome(move |outcome| match outcome {
+                Outcome::Applied { event } => order.lock().unwrap().push(event.id().to_string()),
+                other => panic!("{other:?}"),
+            })
             .build(self.store.clone(), Apply::all(&self.harness));
         let processing = client.process_events();
         let processed = tokio::time::timeout(Duration::from_secs(60), processing).await;
-        processed
-            .expect("it ends")
-            .map(|processed| processed.applied)
+        Ok(processed.expect("it ends")?.applied)
     }
 
-    /// Page 2 is bad: what was on page 1 is applied, the error is clear, and once page 2 is good,
-    /// its events are applied too.
-    async fn check(&self, source: HttpFeedSourceBuilder, words: &[&str]) {
-        let error = self.process(source).await.expect_err("page 2 is bad");
-        let chain = chain(&error);
-        for word in words
-            .iter()
-            .copied()
-            .chain(["/feed/2", "processing the feed"])
-        {
-            assert!(chain.contains(word), "{word:?} is not in {chain:?}");
+    /// How many events are applied.
+    async fn reads(&self) -> u64 {
+        self.process(self.source().build().unwrap()).await.unwrap()
+    }
+
+    async fn fails(&self) -> ProcessError {
+        let source = self.source().build().unwrap();
+        self.process(source).await.unwrap_err()
+    }
+
+    /// Page 2 is bad: what was on page 1 is applied, the error is clear, and so it stays however
+    /// often it is tried. Once page 2 is good, its events are applied too.
+    async fn check(
+        &self,
+        source: HttpFeedSourceBuilder,
+        is_expected: fn(&ProcessErrorKind) -> bool,
+        words: &[&str],
+    ) {
+        let source = match source.build() {
+            // This machine has no certificates, and one of the cases wants some.
+            Err(F::Tls(_)) => return,
+            source => source.unwrap(),
+        };
+        for applied in [3, 0] {
+            let error = self.process(source.clone()).await.unwrap_err();
+            assert!(is_expected(error.kind()), "{:?}", error.kind());
+            assert_says(&error, words);
+            assert_says(&error, &["processing the feed", "/feed/2"]);
+            assert_eq!(error.processed().applied, applied);
+            self.assert_stands_at(3).await;
         }
-        assert_eq!(error.processed().applied, 3);
-        self.assert_stands_at(3).await;
-        self.server
-            .answer("/feed/2", Answer::page(self.page(2, 4..=6, None)));
-        assert_eq!(self.process(self.source()).await.unwrap(), 3);
+        assert_eq!(self.elsewhere.heads(), Vec::<String>::new());
+        self.mend();
+        assert_eq!(self.reads().await, 3);
         self.assert_stands_at(6).await;
     }
 
+    /// Every event up to this one was applied once, in order, and the marker is behind it.
     async fn assert_stands_at(&self, number: u32) {
         let expected: Vec<_> = (1..=number).collect();
         assert_eq!(applied(self.harness.as_ref(), &self.store).await, expected);
-        let feed = format!("{}/feed/recent", self.server.base).parse().unwrap();
-        let marker = self.store.marker(&feed).await.unwrap().unwrap();
-        let entry = marker.last_read_entry_id().map(EntryId::as_str);
-        assert_eq!(entry, Some(format!("tag:{number}").as_str()));
+        let expected: Vec<_> = expected.iter().map(|n| format!("tag:{n}")).collect();
+        assert_eq!(*self.order.lock().unwrap(), expected);
+        let marker = Marker::new(self.feed())
+            .after(EntryId::new(format!("tag:{number}")).unwrap())
+            .on_page(self.server.url(&format!("/feed/{}", number.div_ceil(3))));
+        assert_eq!(self.store.marker(&self.feed()).await.unwrap(), Some(marker));
+        let mut work = self.store.begin().await.unwrap();
+        assert_eq!(work.failed_event_count(&self.feed()).await.unwrap(), 0);
     }
 }
 
 fn chain(error: &dyn Error) -> String {
-    let mut chain = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        chain = format!("{chain}: {cause}");
-        source = cause.source();
+    match error.source() {
+        Some(cause) => format!("{error}: {}", chain(cause)),
+        None => error.to_string(),
     }
-    chain
 }
 
+fn assert_says(error: &dyn Error, words: &[&str]) {
+    let chain = chain(error);
+    for word in words {
+        assert!(chain.contains(word), "{word:?} is not in {chain:?}");
+    }
+}
+
+const NONE: RangeInclusive<u32> = RangeInclusive::new(1, 0);
+
+/// Long enough for a server on the same machine that does answer.
+const SOON: Duration = Duration::from_millis(500);
+
+/// A test of each second page: what is sent, the error it makes, what that says, and, where it
+/// matters, how the source is set.
 macro_rules! bad_second_pages {
-    ($($name:ident: $answer:expr => [$($word:literal),+];)+) => {
+    ($($name:ident: $answer:expr => $error:pat, [$($word:literal),+] $(, $source:expr)?;)+) => {
         $(#[tokio::test]
         async fn $name() {
             let lab = Lab::new().await;
             let answer: fn(&Lab) -> Answer = $answer;
-            lab.server.answer("/feed/2", answer(&lab));
-            let source = lab.source().with_read_timeout(Duration::from_millis(300));
-            lab.check(source, &[$($word),+]).await;
+            lab.answer("/feed/2", answer(&lab));
+            let source = lab.source();
+            $(let set: fn(&Lab, HttpFeedSourceBuilder) -> HttpFeedSourceBuilder = $source;
+            let source = set(&lab, source);)?
+            lab.check(source, |kind| matches!(kind, $error), &[$($word),+]).await;
         })+
     };
 }
 
-const OPEN: &str = "<feed xmlns='http://www.w3.org/2005/Atom'>";
+macro_rules! document {
+    ($why:ident) => {
+        Document {
+            source: R::$why { .. },
+            ..
+        }
+    };
+}
+
+macro_rules! fetch {
+    ($why:ident) => {
+        Fetch {
+            source: F::$why { .. },
+            ..
+        }
+    };
+}
 
 bad_second_pages! {
-    malformed_xml: |_| Answer::page(format!("{OPEN}<entry></feed>")) => ["malformed"];
-    doctype: |_| Answer::page(format!("<!DOCTYPE a>{OPEN}</feed>")) => ["document type", "login"];
-    depth_bomb: |_| Answer::page(format!("{OPEN}{}", "<a>".repeat(50_000))) => ["nested more than 32"];
-    unknown_entity: |_| Answer::page(format!("{OPEN}<title>&lol;</title></feed>")) => ["entity `lol`"];
+    malformed_xml: |_| Answer::page(format!("{OPEN}<entry></feed>"))
+        => document!(Malformed), ["malformed at byte"];
+    doctype: |_| Answer::page(format!("<!DOCTYPE a>{OPEN}</feed>"))
+        => document!(Doctype), ["document type", "login"];
+    depth_bomb: |_| Answer::page(format!("{OPEN}{}", "<a>".repeat(50_000)))
+        => document!(TooDeep), ["nested more than 32"];
+    unknown_entity: |_| Answer::page(format!("{OPEN}<title>&lol9;</title></feed>"))
+        => document!(UnknownEntity), ["entity `lol9`", "publisher must"];
     too_many_entries: |_| Answer::page(format!(
-        "{OPEN}{}</feed>", "<entry><id>1</id></entry>".repeat(10_001))) => ["more than 10000 entries"];
-    not_utf_8: |_| Answer::page([OPEN.as_bytes(), b"\xff\xff</feed>"].concat()) => ["not UTF-8"];
-    empty_body: |_| Answer::page("") => ["ends after 0 bytes"];
-    truncated_document: |lab| Answer::page(&lab.page(2, 4..=6, None)[..300]) => ["ends after 300 bytes"];
-    truncated_body: |lab| {
-        let Answer::Raw(mut whole) = Answer::page(lab.page(2, 4..=6, None)) else { unreachable!() };
-        whole.truncate(whole.len() - 20);
-        Answer::Raw(whole)
-    } => ["no answer came"];
-    login_page: |_| Answer::ok("text/html", "<html>Sign in</html>") => ["text/html", "login"];
-    wrong_type: |lab| Answer::ok("application/json", lab.page(2, 4..=6, None)) => ["application/json"];
-    large_body: |_| Answer::page(vec![b' '; 2 << 20]) => ["larger than 1048576 bytes"];
-    endless_body: |_| Answer::Endless(vec![b' '; 1 << 16]) => ["larger than 1048576 bytes"];
-    silence: |_| Answer::Silence => ["did not answer within 300ms"];
-    hung_up: |_| Answer::Raw(Vec::new()) => ["no answer came"];
-    no_http: |_| Answer::Raw(b"SSH-2.0-OpenSSH\r\n".to_vec()) => ["no answer came"];
-    unauthorized: |_| Answer::status("401 Unauthorized", "", "") => ["401", "user and password"];
-    forbidden: |_| Answer::status("403 Forbidden", "", "") => ["403", "may not read"];
-    not_found: |_| Answer::status("404 Not Found", "", "gone fishing") => ["404", "gone fishing"];
-    server_error: |_| Answer::status("500 Internal Server Error", "", "") => ["500", "log"];
-    redirect: |_| Answer::status("302 Found", "location: /feed/3\r\n", "") => ["/feed/3", "allow redirects"];
-    loop_to_itself: |lab| Answer::page(lab.page(2, std::ops::RangeInclusive::new(1, 0), Some("/feed/2"))) => ["read already"];
+        "{OPEN}{}</feed>", "<entry><id>1</id></entry>".repeat(10_001)))
+        => document!(TooManyEntries), ["more than 10000", "raise the limit"];
+    not_utf_8: |_| Answer::page([OPEN.as_bytes(), b"\xff\xff</feed>"].concat())
+        => document!(NotUtf8), ["not UTF-8", "publisher must"];
+    not_a_feed: |_| Answer::ok("text/xml", "<error/>")
+        => document!(NotAFeed), ["`error`", "see whether the URL"];
+    empty_body: |_| Answer::page("")
+        => document!(Truncated), ["ends after 0 bytes", "fetched again"];
+    truncated_document: |lab| Answer::page(&lab.page(2, 4..=6, None)[..250])
+        => document!(Truncated), ["ends after 250 bytes", "fetched again"];
+    truncated_body: |lab| Answer::page(lab.page(2, 4..=6, None)).cut_by(20)
+        => fetch!(Connection), ["fetching page", "body"];
+    login_page: |_| Answer::ok("text/html;charset=utf-8", "<html>Sign in</html>")
+        => ContentType { .. }, ["text/html", "login"];
+    wrong_type: |lab| Answer::ok("application/json", lab.page(2, 4..=6, None))
+        => ContentType { .. }, ["application/json", "allow any content type"];
+    large_body: |_| Answer::large(2)
+        => fetch!(TooLarge), ["larger than 1048576 bytes", "allow more"];
+    body_of_100_mebibytes: |_| Answer::large(100)
+        => fetch!(TooLarge), ["larger than 67108864 bytes", "allow more"],
+        // With the usual limit.
+        |lab, _| HttpFeedSource::builder(&lab.feed());
+    endless_body: |_| Answer::endless()
+        => fetch!(TooLarge), ["larger than 1048576 bytes", "allow more"];
+    gzip_bomb: |_| Answer::gzip(&gzip(&vec![b' '; 32 << 20]))
+        => fetch!(TooLarge), ["larger than 1048576 bytes", "allow more"];
+    zstd_bomb: |_| Answer::zstd_of_mebibytes(65)
+        => fetch!(TooLarge), ["larger than 67108864 bytes", "allow more"],
+        |lab, _| HttpFeedSource::builder(&lab.feed());
+    truncated_gzip: |lab| Answer::gzip(&gzip(lab.page(2, 4..=6, None).as_bytes())[..50])
+        => fetch!(Connection), ["fetching page", "body"];
+    no_gzip: |lab| Answer::gzip(lab.page(2, 4..=6, None).as_bytes())
+        => fetch!(Connection), ["fetching page", "body"];
+    silence: |_| Answer::Stalled(Vec::new())
+        => fetch!(Timeout), ["within 500ms", "allow more time"],
+        |_, source| source.with_read_timeout(SOON);
+    silence_halfway: |lab| Answer::page(lab.page(2, 4..=6, None)).cut_by(20).stalled()
+        => fetch!(Timeout), ["within 500ms", "allow more time"],
+        |_, source| source.with_read_timeout(SOON);
+    silence_in_all: |lab| Answer::page(lab.page(2, 4..=6, None)).cut_by(20).stalled()
+        => fetch!(Timeout), ["within 500ms", "allow more time"],
+        |_, source| source.with_total_timeout(SOON);
+    hung_up: |_| Answer::Raw(Vec::new())
+        => fetch!(Connection), ["no answer came", "see whether it is up"];
+    no_http: |_| Answer::Raw(b"SSH-2.0-OpenSSH\r\n".to_vec())
+        => fetch!(Connection), ["no answer came", "its address is right"];
+    connection_refused: |lab| lab.elsewhere_is("http://127.0.0.1:1/feed/2")
+        => fetch!(Connection), ["127.0.0.1:1/", "see whether it is up"],
+        |_, source| source.allow_origin(&"http://127.0.0.1:1/".parse().unwrap());
+    unknown_host: |lab| lab.elsewhere_is("http://emr.invalid/feed/2")
+        => fetch!(Connection), ["emr.invalid", "its address is right"],
+        |_, source| source.allow_origin(&"http://emr.invalid/".parse().unwrap());
+    tls_where_there_is_none: |lab| lab.elsewhere_is(&https(&lab.elsewhere.url("/feed/2")))
+        => fetch!(Connection), ["https://127", "its address is right"],
+        |lab, source| source.allow_origin(&https(&lab.elsewhere.base).parse().unwrap());
+    other_origin: |lab| lab.elsewhere_is(&lab.elsewhere.url("/feed/2"))
+        => fetch!(ForeignOrigin), ["allow its origin", "public URL"];
+    other_scheme: |lab| lab.elsewhere_is("file:///feed/2")
+        => fetch!(ForeignOrigin), ["allow its origin", "public URL"];
+    no_address: |lab| lab.elsewhere_is("http://[/feed/2")
+        => BadLink { .. }, ["next-archive", "http://[/feed/2", "/feed/1", "no URL"];
+    unauthorized: |_| Answer::status("401 Unauthorized", "")
+        => fetch!(Status), ["401", "give user and password"];
+    forbidden: |_| Answer::status("403 Forbidden", "") => fetch!(Status), ["403", "may not read"];
+    not_found: |_| Answer::with("404 Not Found", "", "gone fishing")
+        => fetch!(Status), ["404", "address", "gone fishing"];
+    server_error: |_| Answer::status("500 Internal Server Error", "")
+        => fetch!(Status), ["500", "its log"];
+    server_error_at_length: |_| Answer::with("500 Oh", "", format!("no such table{}", " at x".repeat(2000)))
+        => fetch!(Status), ["500", "its log", "no such table"];
+    server_error_without_end: |_| Answer::with("500 Oh", "", "so sorry").cut_by(2).stalled()
+        => fetch!(Status), ["500", "its log"],
+        |_, source| source.with_read_timeout(SOON);
+    redirect: |_| Answer::redirect("/moved")
+        => fetch!(Redirect), ["/moved", "give that address", "allow redirects"];
+    second_redirect: |lab| {
+        lab.answer("/moved", Answer::redirect("/feed/2"));
+        Answer::redirect("/moved")
+    }
+        => fetch!(Redirect), ["redirects to \"/feed/2\"", "give that address"],
+        |_, source| source.follow_redirects();
+    redirect_to_another_origin: |lab| Answer::redirect(&lab.elsewhere.url("/feed/2"))
+        => fetch!(ForeignOrigin), ["allow its origin"],
+        |_, source| source.follow_redirects();
+    loop_to_itself: |lab| Answer::page(lab.page(2, NONE, Some("/feed/2")))
+        => PageLoop { .. }, ["read already", "publisher to mend"];
+    broken_chain: |lab| Answer::page(lab.page(2, 4..=6, None).replace("'/feed/1'", "'/feed/7'"))
+        => BrokenChain { .. }, ["/feed/7", "as the one before it", "publisher to mend"];
 }
 
-fn gzip(body: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-    encoder.write_all(body).unwrap();
-    let head = b"HTTP/1.1 200 OK\r\ncontent-type: application/atom+xml\r\n\
-                 content-encoding: gzip\r\n\r\n";
-    [head.as_slice(), &encoder.finish().unwrap()].concat()
+fn https(url: &str) -> String {
+    url.replacen("http:", "https:", 1)
 }
 
-/// Compressed pages are read, and a small one that swells beyond the limit is not.
+/// What makes a bomb is its size alone.
 #[tokio::test]
-async fn gzip_is_understood_and_bounded() {
+async fn compressed_pages_are_read() {
     let lab = Lab::new().await;
-    let bomb = gzip(&vec![b' '; 32 << 20]);
-    assert!(bomb.len() < 64 << 10);
-    lab.server.answer("/feed/2", Answer::Raw(bomb));
-    let error = lab.process(lab.source()).await.unwrap_err();
-    assert!(
-        chain(&error).contains("larger than 1048576 bytes"),
-        "{}",
-        chain(&error)
-    );
-    lab.server.answer(
-        "/feed/2",
-        Answer::Raw(gzip(lab.page(2, 4..=6, None).as_bytes())),
-    );
-    assert_eq!(lab.process(lab.source()).await.unwrap(), 3);
-    assert!(
-        lab.server.heads()[0].contains("accept-encoding"),
-        "{:?}",
-        lab.server.heads()
-    );
+    let page = gzip(lab.page(2, 4..=6, None).as_bytes());
+    lab.answer("/feed/2", Answer::gzip(&page));
+    assert_eq!(lab.reads().await, 6);
+    let heads = lab.server.heads_of("/feed/2").concat();
+    assert!(heads.contains("gzip"), "{heads}");
     lab.assert_stands_at(6).await;
 }
 
-/// With the usual limit, a body of 100 MiB is not read to its end.
+/// Without a marker there is none afterwards, either.
 #[tokio::test]
-async fn a_body_of_100_mebibytes() {
+async fn a_feed_that_cannot_be_had_at_all() {
     let lab = Lab::new().await;
-    lab.server
-        .answer("/feed/2", Answer::page(vec![b' '; 100 << 20]));
-    let source = lab.source().with_max_bytes(64 << 20);
-    lab.check(source, &["larger than 67108864 bytes"]).await;
+    for path in ["/feed/recent", "/feed/1"] {
+        lab.mend();
+        lab.answer(path, Answer::status("503 Oh", ""));
+        let error = lab.fails().await;
+        assert_says(&error, &["fetching page", path, "503", "its log"]);
+        assert_eq!(lab.store.marker(&lab.feed()).await.unwrap(), None);
+    }
+    lab.mend();
+    assert_eq!(lab.reads().await, 6);
+    lab.assert_stands_at(6).await;
 }
 
 /// Nothing is applied again, not even by a consumer that starts anew in the middle of the loop.
 #[tokio::test]
 async fn a_longer_loop() {
     let lab = Lab::new().await;
-    lab.server
-        .answer("/feed/2", Answer::page(lab.page(2, 4..=6, Some("/feed/1"))));
+    let second = lab.page(2, 4..=6, Some("/feed/1"));
+    lab.answer("/feed/2", Answer::page(second));
+    let error = lab.fails().await;
+    assert!(matches!(error.kind(), PageLoop { .. }), "{error:?}");
+    assert_says(&error, &["/feed/1", "read already", "publisher to mend"]);
+    lab.assert_stands_at(6).await;
+
+    let error = lab.fails().await;
+    assert!(matches!(error.kind(), PageLoop { .. }), "{error:?}");
+    assert_says(&error, &["/feed/1", "read already", "publisher to mend"]);
+    lab.assert_stands_at(6).await;
+}
+
+/// Two pages, each of which says that it follows the other, in a feed that was read to its end.
+#[tokio::test]
+async fn a_circle() {
+    let lab = Lab::new().await;
+    assert_eq!(lab.reads().await, 6);
+    let back = format!("{OPEN}<link rel='prev-archive' href='/feed/2'/>");
+    let first = lab.page(1, 1..=3, Some("/feed/2")).replace(OPEN, &back);
+    let second = lab.page(2, 4..=6, Some("/feed/1"));
+    lab.answer("/feed/1", Answer::page(first));
+    lab.answer("/feed/2", Answer::page(second));
     for _ in 0..2 {
-        let error = lab.process(lab.source()).await.unwrap_err();
-        match error.kind() {
-            ProcessErrorKind::PageLoop { .. } | ProcessErrorKind::BrokenChain { .. } => {}
-            other => panic!("{other:?}"),
-        }
+        let error = lab.fails().await;
+        assert_says(&error, &["publisher to mend"]);
         lab.assert_stands_at(6).await;
     }
 }
 
-/// A next page that says it follows another one is somewhere else in the feed.
-#[tokio::test]
-async fn a_broken_chain() {
-    let lab = Lab::new().await;
-    let base = &lab.server.base;
-    let elsewhere = lab
-        .page(2, 4..=6, None)
-        .replace(&format!("{base}/feed/1"), "/feed/7");
-    lab.server.answer("/feed/2", Answer::page(elsewhere));
-    lab.check(lab.source(), &["/feed/7", "as the one before it"])
-        .await;
-}
-
-#[tokio::test]
-async fn a_server_that_is_not_there() {
-    let lab = Lab::new().await;
-    let feed = "http://127.0.0.1:1/feed/recent".parse().unwrap();
-    let source = HttpFeedSource::new(&feed).unwrap();
-    let client =
-        AtomFeedClient::builder(feed, source).build(lab.store.clone(), Apply::all(&lab.harness));
-    let error = client.process_events().await.unwrap_err();
-    assert!(
-        chain(&error).contains("see whether it is up"),
-        "{}",
-        chain(&error)
-    );
-}
-
-/// The message names the entry, the page, and what to do.
+/// The message names the entry, the page, and what to do; and once the entry is back, so is the
+/// consumer.
 #[tokio::test]
 async fn a_marker_whose_entry_is_gone() {
     let lab = Lab::new().await;
-    lab.server
-        .answer("/feed/2", Answer::page(lab.page(2, 4..=6, None)));
-    assert_eq!(lab.process(lab.source()).await.unwrap(), 6);
-    lab.server
-        .answer("/feed/2", Answer::page(lab.page(2, 4..=5, None)));
-    let error = lab.process(lab.source()).await.unwrap_err();
-    let chain = chain(&error);
-    for word in ["tag:6", "/feed/2", "set the marker"] {
-        assert!(chain.contains(word), "{word:?} is not in {chain:?}");
+    assert_eq!(lab.reads().await, 6);
+    for events in [4..=5, 4..=4, 7..=9, NONE] {
+        let restored = lab.page(2, events, None);
+        lab.answer("/feed/2", Answer::page(restored));
+        let error = lab.fails().await;
+        assert!(
+            matches!(error.kind(), MarkedEntryMissing { .. }),
+            "{error:?}"
+        );
+        let page = lab.server.url("/feed/2");
+        assert_says(&error, &["marker", "entry tag:6 ", &page, "set the marker"]);
+        lab.assert_stands_at(6).await;
     }
-    lab.assert_stands_at(6).await;
-}
-
-/// Pages of another server are fetched only where that is allowed, and then without credentials.
-#[tokio::test]
-async fn credentials_stay_at_home() {
-    let elsewhere = ScriptedServer::new().await;
-    let lab = Lab::new().await;
-    let first = lab.page(1, 1..=3, Some("/feed/2"));
-    let away = first.replace(
-        &format!("{}/feed/2", lab.server.base),
-        &format!("{}/feed/2", elsewhere.base),
-    );
-    lab.server.answer("/feed/1", Answer::page(&away));
-    elsewhere.answer("/feed/2", Answer::page(lab.page(2, 4..=6, None)));
-
-    let source = lab.source().with_basic_auth("atomfeed", "hunter2");
-    assert!(!format!("{source:?}").contains("hunter2"));
-    let error = lab.process(source.clone()).await.unwrap_err();
-    match error.kind() {
-        ProcessErrorKind::Fetch {
-            source: FetchError::ForeignOrigin { .. },
-            ..
-        } => {}
-        other => panic!("{other:?}"),
-    }
-    assert_eq!(elsewhere.heads(), Vec::<String>::new());
-    assert!(
-        lab.server
-            .heads()
-            .iter()
-            .all(|head| head.contains("authorization: basic"))
-    );
-
-    let allowed = source.allow_origin(&elsewhere.base.parse().unwrap());
-    assert_eq!(lab.process(allowed).await.unwrap(), 3);
-    assert_eq!(elsewhere.heads().len(), 1);
-    assert!(
-        !elsewhere.heads()[0].contains("authorization"),
-        "{:?}",
-        elsewhere.heads()
-    );
-}
-
-/// Once, and only where it is allowed; cookies that the feed's server sets come back to it.
-#[tokio::test]
-async fn redirects_and_cookies() {
-    let lab = Lab::new().await;
-    let set = "location: /moved\r\nset-cookie: JSESSIONID=abc; Path=/\r\n";
-    lab.server
-        .answer("/feed/2", Answer::status("303 See Other", set, ""));
-    lab.server
-        .answer("/moved", Answer::page(lab.page(2, 4..=6, None)));
-    assert_eq!(
-        lab.process(lab.source().follow_redirects()).await.unwrap(),
-        6
-    );
-    let heads = lab.server.heads();
-    assert!(
-        heads.last().unwrap().contains("cookie: jsessionid=abc"),
-        "{heads:?}"
-    );
-
-    let lab = Lab::new().await;
-    lab.server.answer(
-        "/feed/2",
-        Answer::status("302 Found", "location: /moved\r\n", ""),
-    );
-    lab.server.answer(
-        "/moved",
-        Answer::status("302 Found", "location: /feed/2\r\n", ""),
-    );
-    let source = lab.source().follow_redirects();
-    lab.check(source, &["redirects to"]).await;
-
-    let lab = Lab::new().await;
-    let away = "location: http://127.0.0.1:1/feed/2\r\n";
-    lab.server
-        .answer("/feed/2", Answer::status("302 Found", away, ""));
-    let source = lab.source().follow_redirects();
-    lab.check(source, &["127.0.0.1:1", "allow its origin"])
-        .await;
+    let whole = lab.page(2, 4..=6, Some("/feed/3"));
+    lab.answer("/feed/2", Answer::page(whole));
+    let third = lab.page(3, 7..=9, None);
+    lab.answer("/feed/3", Answer::page(third));
+    assert_eq!(lab.reads().await, 3);
+    lab.assert_stands_at(9).await;
 }
 
 /// A marker that somebody set by hand to something that is no address.
 #[tokio::test]
 async fn a_marker_that_is_no_address() {
     let lab = Lab::new().await;
-    let feed: atomfeed_client::FeedUri =
-        format!("{}/feed/recent", lab.server.base).parse().unwrap();
     let mut work = lab.store.begin().await.unwrap();
-    let marker = Marker::new(feed)
-        .after(EntryId::new("tag:1").unwrap())
-        .on_page("page one");
+    let marker = Marker::new(lab.feed()).after(EntryId::new("tag:1").unwrap());
+    let marker = marker.on_page("page one");
     work.move_marker(None, &marker).await.unwrap();
     work.commit().await.unwrap();
-    let error = lab.process(lab.source()).await.unwrap_err();
-    assert!(chain(&error).contains("page one"), "{}", chain(&error));
+    let error = lab.fails().await;
+    assert_says(&error, &["the marker", "page one", "no URL"]);
+    assert_eq!(lab.store.marker(&lab.feed()).await.unwrap(), Some(marker));
+    assert!(lab.order.lock().unwrap().is_empty());
+}
+
+/// Base64 of the user and the password below.
+const LOGIN: &str = "authorization: Basic YXRvbWZlZWQ6aHVudGVyMg==\r\n";
+
+/// Pages of another server are fetched where that is allowed, whatever leads there, and without
+/// credentials.
+#[tokio::test]
+async fn credentials_stay_at_home() {
+    for redirected in [false, true] {
+        let lab = Lab::new().await;
+        let away = lab.elsewhere.url("/feed/2");
+        match redirected {
+            true => lab.answer("/feed/2", Answer::redirect(&away)),
+            false => lab.lead_to(&away),
+        }
+        // Elsewhere, it is the first server that is another one.
+        let page = lab.page(2, 4..=6, None);
+        let page = page.replace("'/feed/1'", &format!("'{}'", lab.server.url("/feed/1")));
+        lab.elsewhere.answer("/feed/2", Answer::page(page));
+
+        let source = lab.source().with_basic_auth("atomfeed", "hunter2");
+        let source = source.follow_redirects();
+        let allowed = source.allow_origin(&lab.elsewhere.base.parse().unwrap());
+        assert_eq!(lab.process(allowed.build().unwrap()).await.unwrap(), 6);
+        for head in lab.server.heads() {
+            assert!(head.contains(LOGIN), "{head}");
+        }
+        let heads = lab.elsewhere.heads();
+        assert_eq!(heads.len(), 1);
+        let head = heads[0].to_ascii_lowercase();
+        assert!(!head.contains("authorization"), "{head}");
+        lab.assert_stands_at(6).await;
+    }
+}
+
+/// Neither what a source looks like nor an error shows a password or a session.
+#[tokio::test]
+async fn secrets_are_not_shown() {
+    let lab = Lab::new().await;
+    let cookie = "set-cookie: JSESSIONID=c0ffee; Path=/\r\n";
+    lab.answer("/feed/2", Answer::status("401 Oh", cookie));
+    let builder = lab.source().with_basic_auth("atomfeed", "hunter2");
+    let source = builder.clone().build().unwrap();
+    let error = lab.process(source.clone()).await.unwrap_err();
+    for shown in [
+        format!("{builder:?}"),
+        format!("{source:#?}"),
+        format!("{error:?}"),
+        chain(&error),
+    ] {
+        for secret in ["hunter2", "YXRvbWZlZWQ6aHVudGVyMg", "c0ffee"] {
+            assert!(!shown.contains(secret), "{shown}");
+        }
+    }
+}
+
+/// Cookies come back to the server that set them, whether with a page or with a redirect.
+#[tokio::test]
+async fn cookies_come_back() {
+    let lab = Lab::new().await;
+    let newest = lab.page(2, 4..=6, None);
+    let cookie = "content-type: text/xml\r\nset-cookie: JSESSIONID=c0ffee; Path=/\r\n";
+    let newest = Answer::with("200 OK", cookie, newest);
+    lab.answer("/feed/recent", newest);
+    let moved = "location: /moved\r\nset-cookie: node=n1; Path=/moved\r\n";
+    lab.answer("/feed/2", Answer::status("303 See Other", moved));
+    lab.answer("/moved", Answer::page(lab.page(2, 4..=6, None)));
+    let source = lab.source().follow_redirects().build().unwrap();
+    assert_eq!(lab.process(source).await.unwrap(), 6);
+
+    let heads = lab.server.heads();
+    assert!(!heads[0].contains("\r\ncookie: "), "{heads:?}");
+    for head in &heads[1..] {
+        assert!(head.contains("JSESSIONID=c0ffee"), "{head}");
+    }
+    let moved = lab.server.heads_of("/moved").concat();
+    assert!(moved.contains("node=n1"), "{moved}");
+    lab.assert_stands_at(6).await;
+}
+
+/// What is not allowed is not even asked for.
+#[tokio::test]
+async fn redirects_are_followed_once_and_where_that_is_allowed() {
+    let lab = Lab::new().await;
+    lab.answer("/feed/2", Answer::redirect("/moved"));
+    lab.answer("/moved", Answer::redirect("/moved/again"));
+    for (source, asked) in [(lab.source(), 0), (lab.source().follow_redirects(), 1)] {
+        lab.process(source.build().unwrap()).await.unwrap_err();
+        assert_eq!(lab.server.heads_of("/moved").len(), asked);
+        assert_eq!(lab.server.heads_of("/moved/again").len(), 0);
+    }
+}
+
+/// Every message says what can be done about it.
+#[tokio::test]
+async fn what_can_be_done_is_said() {
+    for page in [
+        format!("{OPEN}<entry></feed>"),
+        format!("{OPEN}{}", "<a>".repeat(40)),
+    ] {
+        let lab = Lab::new().await;
+        lab.answer("/feed/2", Answer::page(page));
+        let error = lab.fails().await;
+        assert_says(&error, &["publisher"]);
+    }
 }

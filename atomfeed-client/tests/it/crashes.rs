@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use atomfeed_client::{
     AtomFeedClient, Event, EventWorker, FeedSource, FetchError, PageRequest, PageResponse,
-    PreparingWorker, ProcessError, WorkerError,
+    PreparingWorker, ProcessError, ProcessErrorKind, WorkerError,
 };
 use atomfeed_core::store::conformance::Harness;
 use atomfeed_core::store::{
@@ -279,6 +279,21 @@ async fn until_killed<T>(plan: &Plan, run: impl Future<Output = Result<T, Proces
     }
 }
 
+/// Runs, and once more after a conflict: SQLite commits on a thread of its own, so a commit that was cut off
+/// may still take effect while the next consumer is already at work. That one has to be told, and to lose
+/// nothing and double nothing by it.
+async fn unless_overtaken<T, F>(run: impl Fn() -> F)
+where
+    F: Future<Output = Result<T, ProcessError>>,
+{
+    let Err(error) = run().await else { return };
+    let ProcessErrorKind::Store(store_error) = error.kind() else {
+        panic!("{error}");
+    };
+    assert_eq!(store_error.kind(), StoreErrorKind::Conflict, "{error}");
+    run().await.map(drop).unwrap();
+}
+
 fn third(event: &Event) -> bool {
     event.content() == "3"
 }
@@ -296,7 +311,7 @@ async fn every_event_is_applied_once_wherever_it_stops<H: Harness + 'static>(har
             let again = emr
                 .client()
                 .build(store.clone(), Apply::but(harness, third));
-            again.process_events().await.unwrap();
+            unless_overtaken(|| again.process_events()).await;
             let at_call = format!("{fault:?} at call {at}");
             assert_eq!(
                 applied(harness.as_ref(), &store).await,
@@ -333,7 +348,7 @@ async fn a_parked_event_is_applied_once_wherever_a_retry_stops<H: Harness + 'sta
             let again = emr
                 .client()
                 .build(store.clone(), Apply::but(harness, third));
-            again.process_failed_events().await.unwrap();
+            unless_overtaken(|| again.process_failed_events()).await;
             let at_call = format!("{fault:?} at call {at}");
             assert_eq!(
                 applied(harness.as_ref(), &store).await,

@@ -1,8 +1,12 @@
 //! A server that answers what it was told, byte by byte, and remembers what it was asked.
 
 use std::collections::HashMap;
+use std::io::Write;
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex};
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -12,35 +16,99 @@ use tokio::task::JoinHandle;
 pub(crate) enum Answer {
     /// A whole answer, head and all; then the connection is closed.
     Raw(Vec<u8>),
-    /// A head, then the same bytes for ever.
-    Endless(Vec<u8>),
-    /// Nothing, and the connection stays open.
-    Silence,
+    /// A head, then the same bytes so many times over.
+    Repeated(Vec<u8>, Vec<u8>, usize),
+    /// This much, and then nothing more; the connection stays open.
+    Stalled(Vec<u8>),
 }
 
 impl Answer {
     pub(crate) fn ok(content_type: &str, body: impl AsRef<[u8]>) -> Self {
-        let body = body.as_ref();
-        let head = format!(
-            "HTTP/1.1 200 OK\r\ncontent-type: {content_type}\r\ncontent-length: {}\r\n\
-             connection: close\r\n\r\n",
-            body.len()
-        );
-        Self::Raw([head.as_bytes(), body].concat())
+        Self::with("200 OK", &format!("content-type: {content_type}\r\n"), body)
     }
 
     pub(crate) fn page(body: impl AsRef<[u8]>) -> Self {
         Self::ok("application/atom+xml", body)
     }
 
-    pub(crate) fn status(status: &str, headers: &str, body: &str) -> Self {
-        let length = body.len();
-        let answer = format!(
-            "HTTP/1.1 {status}\r\n{headers}content-length: {length}\r\nconnection: close\r\n\r\n{body}"
+    pub(crate) fn status(status: &str, headers: &str) -> Self {
+        Self::with(status, headers, "")
+    }
+
+    pub(crate) fn redirect(location: &str) -> Self {
+        Self::status("302 Found", &format!("location: {location}\r\n"))
+    }
+
+    /// A page that says that it is as large as this.
+    pub(crate) fn large(mebibytes: usize) -> Self {
+        let length = mebibytes << 20;
+        let head = format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: application/atom+xml\r\ncontent-length: {length}\r\n\
+             connection: close\r\n\r\n"
         );
-        Self::Raw(answer.into_bytes())
+        Self::Repeated(head.into_bytes(), vec![b' '; 1 << 20], mebibytes)
+    }
+
+    /// A page that never ends, and does not say how large it is.
+    pub(crate) fn endless() -> Self {
+        let head = b"HTTP/1.1 200 OK\r\ncontent-type: application/atom+xml\r\n\r\n";
+        Self::Repeated(head.to_vec(), vec![b' '; 1 << 16], usize::MAX)
+    }
+
+    /// A page that says that it is compressed.
+    pub(crate) fn gzip(body: &[u8]) -> Self {
+        let headers = "content-type: text/xml\r\ncontent-encoding: gzip\r\n";
+        Self::with("200 OK", headers, body)
+    }
+
+    /// A page of spaces, which compressed is a thirty thousandth of that: by hand, each block being
+    /// one byte and how often it comes, 128 Ki times (RFC 8878 §3.1.1).
+    pub(crate) fn zstd_of_mebibytes(mebibytes: usize) -> Self {
+        let head = [0x28, 0xB5, 0x2F, 0xFD, 0x00, 0x38].as_slice();
+        let block = [0x02, 0x00, 0x10, b' '];
+        let end = [0x01, 0x00, 0x00];
+        let body = [head, &block.repeat(mebibytes * 8), &end].concat();
+        let headers = "content-type: text/xml\r\ncontent-encoding: zstd\r\n";
+        Self::with("200 OK", headers, body)
+    }
+
+    pub(crate) fn with(status: &str, headers: &str, body: impl AsRef<[u8]>) -> Self {
+        let body = body.as_ref();
+        let head = format!(
+            "HTTP/1.1 {status}\r\n{headers}content-length: {}\r\nconnection: close\r\n\r\n",
+            body.len()
+        );
+        Self::Raw([head.as_bytes(), body].concat())
+    }
+
+    /// The same, without its last bytes.
+    pub(crate) fn cut_by(self, bytes: usize) -> Self {
+        match self {
+            Self::Raw(mut whole) => {
+                whole.truncate(whole.len() - bytes);
+                Self::Raw(whole)
+            }
+            other => other,
+        }
+    }
+
+    /// The same, but where it would end, nothing more comes.
+    pub(crate) fn stalled(self) -> Self {
+        match self {
+            Self::Raw(whole) => Self::Stalled(whole),
+            other => other,
+        }
     }
 }
+
+pub(crate) fn gzip(body: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(body).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// How each page begins.
+pub(crate) const OPEN: &str = "<feed xmlns='http://www.w3.org/2005/Atom'>";
 
 /// Runs until it is dropped.
 pub(crate) struct ScriptedServer {
@@ -73,17 +141,46 @@ impl ScriptedServer {
         }
     }
 
-    pub(crate) fn answer(&self, path: &str, answer: Answer) {
-        self.state
-            .lock()
-            .unwrap()
-            .answers
-            .insert(path.to_owned(), answer);
+    /// The URL of a path.
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
     }
 
-    /// The heads of the requests, in lower case.
+    /// Page `/feed/{number}` with these events, behind the page of the number before.
+    pub(crate) fn page(
+        &self,
+        number: u32,
+        events: RangeInclusive<u32>,
+        next: Option<&str>,
+    ) -> String {
+        let link = |rel, to: &str| format!("<link rel='{rel}' href='{to}'/>");
+        let via = link("via", &self.url(&format!("/feed/{number}")));
+        let previous = match number {
+            1 => String::new(),
+            number => link("prev-archive", &format!("/feed/{}", number - 1)),
+        };
+        let next = next.map_or_else(String::new, |next| link("next-archive", next));
+        let entries: String = events
+            .map(|n| format!("<entry><id>tag:{n}</id><content>{n}</content></entry>"))
+            .collect();
+        format!("{OPEN}{via}{previous}{next}{entries}</feed>")
+    }
+
+    pub(crate) fn answer(&self, path: &str, answer: Answer) {
+        let mut state = self.state.lock().unwrap();
+        state.answers.insert(path.to_owned(), answer);
+    }
+
+    /// The heads of the requests so far.
     pub(crate) fn heads(&self) -> Vec<String> {
         self.state.lock().unwrap().heads.clone()
+    }
+
+    /// The heads of the requests for a path.
+    pub(crate) fn heads_of(&self, path: &str) -> Vec<String> {
+        let mut heads = self.heads();
+        heads.retain(|head| path_of(head) == path);
+        heads
     }
 }
 
@@ -93,6 +190,11 @@ impl Drop for ScriptedServer {
     }
 }
 
+fn path_of(head: &str) -> &str {
+    head.split(' ').nth(1).unwrap_or_default()
+}
+
+// Who asked may have gone before the end of an answer: that is its affair.
 async fn answer(mut stream: TcpStream, state: Arc<Mutex<State>>) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -100,24 +202,34 @@ async fn answer(mut stream: TcpStream, state: Arc<Mutex<State>>) {
             Ok(byte) => head.push(byte),
             Err(_) => return,
         }
+        // As servers do when somebody speaks TLS to them.
+        if !head[0].is_ascii_uppercase() {
+            drop(stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await);
+            drop(tokio::io::copy(&mut stream, &mut tokio::io::sink()).await);
+            return;
+        }
     }
-    let head = String::from_utf8_lossy(&head).to_ascii_lowercase();
-    let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
+    let head = String::from_utf8_lossy(&head).into_owned();
     let answer = {
         let mut state = state.lock().unwrap();
+        let answer = state.answers.get(path_of(&head)).cloned();
         state.heads.push(head);
-        state.answers.get(&path).cloned()
+        answer
     };
-    let not_there = Answer::status("404 Not Found", "", "nothing here");
-    match answer.unwrap_or(not_there) {
-        // The reader may have gone before the end: that is its affair.
+    match answer.unwrap_or_else(|| Answer::with("404 Not Found", "", "nothing here")) {
         Answer::Raw(bytes) => drop(stream.write_all(&bytes).await),
-        Answer::Endless(bytes) => {
-            let head = b"HTTP/1.1 200 OK\r\ncontent-type: application/atom+xml\r\n\r\n";
-            if stream.write_all(head).await.is_ok() {
-                while stream.write_all(&bytes).await.is_ok() {}
+        Answer::Repeated(head, bytes, times) => {
+            if stream.write_all(&head).await.is_ok() {
+                for _ in 0..times {
+                    if stream.write_all(&bytes).await.is_err() {
+                        return;
+                    }
+                }
             }
         }
-        Answer::Silence => drop(stream.read_u8().await),
+        Answer::Stalled(bytes) => {
+            drop(stream.write_all(&bytes).await);
+            drop(stream.read_u8().await);
+        }
     }
 }

@@ -55,7 +55,8 @@ pub enum ReadError {
     /// More elements are open at once than [`ReadLimits::max_depth`](super::ReadLimits::max_depth)
     /// allows.
     #[error(
-        "reading a feed document: at byte {offset}, elements are nested more than {limit} deep"
+        "reading a feed document: at byte {offset}, elements are nested more than {limit} deep; the \
+         publisher must nest less, or raise the limit if this is meant to be so"
     )]
     TooDeep {
         /// The limit.
@@ -112,7 +113,9 @@ pub enum ReadError {
     },
 
     /// The document is not well-formed XML, or has two of what an Atom element can have one of.
-    #[error("reading a feed document: it is malformed at byte {offset}")]
+    #[error(
+        "reading a feed document: it is malformed at byte {offset}; the publisher must mend it"
+    )]
     Malformed {
         /// Where.
         offset: usize,
