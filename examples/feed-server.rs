@@ -3,11 +3,14 @@
 //! `cargo run --example feed-server -- --database sqlite:events.db --import events.ndjson`
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use atomfeed_core::NewEvent;
 use atomfeed_core::chunking::{ChunkingChange, ChunkingStrategy};
-use atomfeed_core::store::{ConsumerStore, FeedStore, OutboxStore, SchemaName, SequencedStore};
+use atomfeed_core::store::{
+    ConsumerStore, FeedStore, OutboxStore, SchemaName, SequencedStore, StoreError, StoreErrorKind,
+};
 use atomfeed_examples::Database;
 use atomfeed_server::{
     CancellationToken, EventFeedService, FeedConfig, FeedRouter, Publisher, Sequencer,
@@ -112,17 +115,24 @@ async fn run<S: Store>(
         .with_context(|| format!("listening on {}", args.listen))?;
     let address = listener.local_addr()?;
     let settled = store.chunking().await?.map(|history| history.strategy());
-    let config = config(&args, address, settled.unwrap_or_default())?;
+    let strategy = args.chunking.or(settled).unwrap_or_default();
+    if let Some(settled) = settled.filter(|settled| *settled != strategy) {
+        bail!(
+            "--chunking {strategy}: the pages of this database are cut by {settled}, and stay so"
+        );
+    }
+    let config = config(&args, address, strategy)?;
 
     let sequencer = Sequencer::new(store.clone());
     let importer = Importer {
         publisher: Publisher::new(store.clone()).waking(&sequencer),
         store: store.clone(),
+        in_time_chunks: strategy == ChunkingStrategy::Time,
     };
     if let Some(file) = args.import.as_deref().filter(|file| *file != "-") {
         let open = tokio::fs::File::open(file).await;
         let lines = BufReader::new(open.with_context(|| format!("opening {file}"))?);
-        importer.import(lines, 1_000).await?;
+        importer.import(lines, 1_000, false).await?;
     }
 
     sequencer.drain().await?;
@@ -136,7 +146,8 @@ async fn run<S: Store>(
     println!("listening on http://{address}");
     if args.import.as_deref() == Some("-") {
         tokio::spawn(async move {
-            if let Err(error) = importer.import(BufReader::new(tokio::io::stdin()), 1).await {
+            let lines = BufReader::new(tokio::io::stdin());
+            if let Err(error) = importer.import(lines, 1, true).await {
                 eprintln!("publishing from standard input: {error:#}");
             }
         });
@@ -151,7 +162,7 @@ async fn run<S: Store>(
 fn config(
     args: &Args,
     address: SocketAddr,
-    settled: ChunkingStrategy,
+    strategy: ChunkingStrategy,
 ) -> anyhow::Result<FeedConfig> {
     ensure!(
         args.mount.starts_with('/'),
@@ -170,7 +181,7 @@ fn config(
         .with_author(&args.author)
         .with_id_prefix(&args.id_prefix)
         .with_generator(&args.generator, &args.generator_uri);
-    Ok(match (args.chunking.unwrap_or(settled), args.page_size) {
+    Ok(match (strategy, args.page_size) {
         (_, Some(0)) => bail!("--page-size 0: a page holds at least one event"),
         (ChunkingStrategy::Number, None) => config,
         (ChunkingStrategy::Number, Some(events)) => config.with_page_size(events),
@@ -209,6 +220,7 @@ async fn open_feed<S: Store>(
 struct Importer<S> {
     publisher: Publisher<S>,
     store: S,
+    in_time_chunks: bool,
 }
 
 /// A line of an import.
@@ -226,42 +238,61 @@ struct Line {
 
 impl<S: Store> Importer<S> {
     /// Publishes lines until there are no more, up to so many in a transaction. A bad line is
-    /// reported, and the rest goes on.
+    /// reported, and the rest goes on. Where a database fails, the import ends, or, when it is
+    /// patient, tries those lines again.
     async fn import(
         &self,
         lines: impl AsyncBufRead + Unpin,
         a_transaction: usize,
+        patient: bool,
     ) -> anyhow::Result<()> {
         let mut lines = lines.split(b'\n');
-        let (mut number, mut published) = (0_u64, 0_u64);
-        let mut ended = false;
-        while !ended {
-            // The first line is waited for without a transaction.
-            let Some(first) = lines.next_segment().await? else {
-                break;
-            };
-            let mut work = self.store.begin().await?;
-            let mut next = Some(first);
-            let mut in_transaction = 0;
-            while let Some(line) = next.take() {
-                number += 1;
-                match self.publish(work.conn(), &line).await {
-                    Ok(()) => published += 1,
-                    Err(_) if line.trim_ascii().is_empty() => {}
-                    Err(error) => eprintln!("line {number}: left out: {error:#}"),
-                }
-                in_transaction += 1;
-                if in_transaction < a_transaction {
-                    next = lines.next_segment().await?;
-                    ended = next.is_none();
-                }
+        let (mut read, mut published) = (0, 0);
+        let mut batch = Vec::new();
+        loop {
+            let line = lines.next_segment().await?;
+            let ended = line.is_none();
+            batch.extend(line);
+            if batch.len() < a_transaction && !ended {
+                continue;
             }
-            work.commit()
-                .await
-                .with_context(|| format!("publishing up to line {number}"))?;
+            published += loop {
+                match self.publish_all(&batch, read).await {
+                    Ok(published) => break published,
+                    Err(error) if patient => {
+                        eprintln!("publishing line {}: {error:#}; trying again", read + 1);
+                        tokio::time::sleep(Duration::from_secs(1)).await;
+                    }
+                    Err(error) => return Err(error.context(format!("after line {read}"))),
+                }
+            };
+            read += batch.len();
+            batch.clear();
+            if ended {
+                eprintln!("{published} of {read} lines published");
+                return Ok(());
+            }
         }
-        eprintln!("{published} of {number} lines published");
-        Ok(())
+    }
+
+    /// Publishes lines in one transaction, and says how many it were.
+    async fn publish_all(&self, batch: &[Vec<u8>], before: usize) -> anyhow::Result<usize> {
+        let mut left_out = Vec::new();
+        let mut published = 0;
+        let mut work = self.store.begin().await?;
+        for (number, line) in (before + 1..).zip(batch) {
+            match self.publish(work.conn(), line).await {
+                Ok(()) => published += 1,
+                Err(_) if line.trim_ascii().is_empty() => {}
+                Err(error) if is_of_the_line(&error) => left_out.push((number, error)),
+                Err(error) => return Err(error),
+            }
+        }
+        work.commit().await?;
+        for (number, error) in left_out {
+            eprintln!("line {number}: left out: {error:#}");
+        }
+        Ok(published)
     }
 
     async fn publish(
@@ -287,10 +318,24 @@ impl<S: Store> Importer<S> {
             event = event.with_uri(uri);
         }
         if let Some(timestamp) = line.timestamp {
-            event = event.published_at(time(&timestamp)?);
+            let time = time(&timestamp)?;
+            ensure!(
+                !self.in_time_chunks || time <= Utc::now(),
+                "timestamp {timestamp:?}: it lies in the future, and time chunks hold none"
+            );
+            event = event.published_at(time);
         }
         Ok(self.publisher.publish(conn, &event).await?)
     }
+}
+
+/// Whether a line was refused, and not the database that failed.
+fn is_of_the_line(error: &anyhow::Error) -> bool {
+    let store = error.downcast_ref::<StoreError>().map(StoreError::kind);
+    matches!(
+        store,
+        None | Some(StoreErrorKind::Refused | StoreErrorKind::Duplicate)
+    )
 }
 
 /// A time with an offset, or one without, which is UTC.

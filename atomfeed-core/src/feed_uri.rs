@@ -26,16 +26,22 @@ impl FeedUri {
     ///
     /// # Errors
     ///
-    /// When the text is no absolute URL, or one that no page can be fetched from (`mailto:…`).
+    /// When the text is no absolute URL, one that no page can be fetched from (`mailto:…`), or one with
+    /// a password in it: it would stand in every row and message.
     pub fn new(text: impl Into<String>) -> Result<Self, InvalidFeedUri> {
         let text = text.into();
         match Url::parse(&text) {
-            Ok(url) if url.cannot_be_a_base() => Err(InvalidFeedUri { text, source: None }),
+            Ok(url) if url.cannot_be_a_base() => Err(InvalidFeedUri::NoBase { text }),
+            Ok(mut url) if url.password().is_some() => {
+                // Both succeed on a URL that has a host, as one with a password does.
+                let _ = url.set_password(None);
+                let _ = url.set_username("");
+                Err(InvalidFeedUri::Password {
+                    without: url.into(),
+                })
+            }
             Ok(url) => Ok(Self { text, url }),
-            Err(source) => Err(InvalidFeedUri {
-                text,
-                source: Some(source),
-            }),
+            Err(source) => Err(InvalidFeedUri::NoUrl { text, source }),
         }
     }
 
@@ -66,8 +72,48 @@ impl fmt::Display for FeedUri {
 
 /// A text that is no feed's address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is no feed address: give an absolute URL such as http://host/feed/recent")]
-pub struct InvalidFeedUri {
-    text: String,
-    source: Option<url::ParseError>,
+#[non_exhaustive]
+pub enum InvalidFeedUri {
+    /// It is no absolute URL.
+    #[error("{text:?} is no feed address: give an absolute URL such as http://host/feed/recent")]
+    NoUrl {
+        /// The text.
+        text: String,
+        /// What is wrong with it.
+        source: url::ParseError,
+    },
+    /// It is a URL without a path, as `mailto:` has none.
+    #[error("{text:?} is no feed address: give an absolute URL such as http://host/feed/recent")]
+    NoBase {
+        /// The text.
+        text: String,
+    },
+    /// It holds a password.
+    #[error(
+        "the address of the feed {without} was given with a password in it: give user and \
+             password to the source of the pages instead"
+    )]
+    Password {
+        /// The address without it.
+        without: String,
+    },
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_refused_and_not_shown() {
+        let error = FeedUri::new("http://lab:secret@emr:8050/feed/recent").unwrap_err();
+        assert!(!error.to_string().contains("secret"), "{error}");
+        assert!(
+            error.to_string().contains("http://emr:8050/feed/recent"),
+            "{error}"
+        );
+        assert!(FeedUri::new("http://emr/feed/recent?user=lab").is_ok());
+        assert!(FeedUri::new("mailto:lab@emr").is_err());
+        assert!(FeedUri::new("/feed/recent").is_err());
+    }
 }

@@ -1,5 +1,10 @@
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+
 use atomfeed_core::store::{StoreResult, UnitOfWork};
 use atomfeed_core::{Event, Failure, Marker};
+
+use futures_util::FutureExt;
 
 use super::AtomFeedClient;
 use crate::outcome::Outcome;
@@ -49,8 +54,8 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         Ok(false)
     }
 
-    /// Opens a transaction and lets the worker apply an event in it. When the worker fails, what it
-    /// wrote is undone.
+    /// Opens a transaction and lets the worker apply an event in it. When the worker fails, or
+    /// panics, what it wrote is undone.
     pub(super) async fn work(
         &self,
         event: &Event,
@@ -61,7 +66,10 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             Err(error) => return Ok(Err(error)),
         };
         let mut work = self.store.begin().await?;
-        match self.worker.process(event, &prepared, work.conn()).await {
+        let processing = self.worker.process(event, &prepared, work.conn());
+        // The connection is not used again after a panic but to roll back.
+        let processed = AssertUnwindSafe(processing).catch_unwind().await;
+        match processed.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))) {
             Ok(()) => Ok(Ok(work)),
             Err(error) => {
                 work.rollback().await?;
@@ -69,4 +77,13 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             }
         }
     }
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> WorkerError {
+    let said = panic.downcast_ref::<&str>().copied();
+    let said = said.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    WorkerError::new(format!(
+        "the worker panicked: {}",
+        said.unwrap_or("it says no more")
+    ))
 }

@@ -182,8 +182,8 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             let next = fetched?;
             visited.check(&next)?;
             next.must_follow(&page)?;
+            unread = next.events_beyond(&page);
             page = next;
-            unread = page.events_further_on(marker.as_ref());
         }
     }
 

@@ -63,6 +63,10 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         let previous = feed.link("prev-archive").map(str::to_owned);
         let entries = feed.entries.into_iter();
         let events = entries.filter_map(|entry| Event::from_entry(entry, &self.feed, &uri));
+        // An id that a page has twice is one event (the original's concurrent publishers write such):
+        // a marker could not say behind which of them it stands.
+        let mut ids = HashSet::new();
+        let events = events.filter(|event| ids.insert(event.id().clone()));
         let events = events.map(Arc::new).collect();
         FetchedPage {
             url,
@@ -96,20 +100,19 @@ impl FetchedPage {
         }
     }
 
-    /// The events of a page further on: all of them, but for those up to the marker's entry where
-    /// that is here too. (The original's time chunks have an entry on their border on both pages.)
-    pub(super) fn events_further_on(&self, marker: Option<&Marker>) -> Vec<Arc<Event>> {
-        let entry = marker.and_then(Marker::last_read_entry_id);
-        let behind = entry
-            .and_then(|entry| self.index_behind(entry))
-            .unwrap_or_default();
-        self.events[behind..].to_vec()
+    /// The events that are not on the page before, too. (The original's time chunks have an entry on
+    /// their border on both pages.)
+    pub(super) fn events_beyond(&self, before: &FetchedPage) -> Vec<Arc<Event>> {
+        let seen: HashSet<_> = before.events.iter().map(|event| event.id()).collect();
+        let beyond = self.events.iter();
+        let beyond = beyond.filter(|event| !seen.contains(event.id()));
+        beyond.map(Arc::clone).collect()
     }
 
     fn index_behind(&self, entry: &EntryId) -> Option<usize> {
         self.events
             .iter()
-            .rposition(|event| event.id() == entry)
+            .position(|event| event.id() == entry)
             .map(|index| index + 1)
     }
 

@@ -24,6 +24,12 @@ pub enum FetchError {
     /// No connection came about, or it broke.
     #[error("no answer came from the server: see whether it is up and its address is right")]
     Connection(#[source] Box<dyn Error + Send + Sync>),
+    /// The answer broke off, or its encoding is not what it says.
+    #[error(
+        "the body of the answer broke off or cannot be decoded: try again; if it stays so, see what \
+         stands between here and the server"
+    )]
+    Body(#[source] Box<dyn Error + Send + Sync>),
     /// The page is larger than allowed.
     #[error("the page is larger than {limit} bytes: allow more, if this is a feed")]
     TooLarge {

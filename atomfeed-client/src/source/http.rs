@@ -124,7 +124,7 @@ impl HttpFeedSourceBuilder {
         self
     }
 
-    /// Follows a 302 or 303, once, within the allowed origins.
+    /// Follows a redirect (301, 302, 303, 307, 308), once, within the allowed origins.
     #[must_use]
     pub fn follow_redirects(mut self) -> Self {
         self.redirects = true;
@@ -177,11 +177,11 @@ impl FeedSource for HttpFeedSource {
     async fn fetch(&self, page: &PageRequest) -> Result<PageResponse, FetchError> {
         let mut begun = Instant::now();
         let mut response = self.get(&page.url, begun).await?;
-        if response.status().is_redirection() {
+        if redirects(response.status()) {
             let target = self.redirect_target(&page.url, response.headers())?;
             begun = Instant::now();
             response = self.get(&target, begun).await?;
-            if response.status().is_redirection() {
+            if redirects(response.status()) {
                 return Err(FetchError::Redirect {
                     location: location(response.headers()),
                 });
@@ -242,7 +242,8 @@ impl HttpFeedSource {
                 }
                 Ok(Some(chunk)) => body.extend_from_slice(&chunk),
                 Ok(None) => return Ok(body),
-                Err(error) => return Err(self.failed(error, begun)),
+                Err(error) if error.is_timeout() => return Err(self.failed(error, begun)),
+                Err(error) => return Err(FetchError::Body(error.without_url().into())),
             }
         }
     }
@@ -260,6 +261,10 @@ impl HttpFeedSource {
         };
         FetchError::Timeout { limit }
     }
+}
+
+fn redirects(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }
 
 /// How an answer that is no page begins: worth showing, and not worth failing for.

@@ -222,7 +222,7 @@ bad_second_pages! {
     truncated_document: |lab| Answer::page(&lab.page(2, 4..=6, None)[..250])
         => document!(Truncated), ["ends after 250 bytes", "fetched again"];
     truncated_body: |lab| Answer::page(lab.page(2, 4..=6, None)).cut_by(20)
-        => fetch!(Connection), ["fetching page", "body"];
+        => fetch!(Body), ["fetching page", "broke off", "try again"];
     login_page: |_| Answer::ok("text/html;charset=utf-8", "<html>Sign in</html>")
         => ContentType { .. }, ["text/html", "login"];
     wrong_type: |lab| Answer::ok("application/json", lab.page(2, 4..=6, None))
@@ -241,9 +241,9 @@ bad_second_pages! {
         => fetch!(TooLarge), ["larger than 67108864 bytes", "allow more"],
         |lab, _| HttpFeedSource::builder(&lab.feed());
     truncated_gzip: |lab| Answer::gzip(&gzip(lab.page(2, 4..=6, None).as_bytes())[..50])
-        => fetch!(Connection), ["fetching page", "body"];
+        => fetch!(Body), ["fetching page", "broke off", "try again"];
     no_gzip: |lab| Answer::gzip(lab.page(2, 4..=6, None).as_bytes())
-        => fetch!(Connection), ["fetching page", "body"];
+        => fetch!(Body), ["fetching page", "cannot be decoded"];
     silence: |_| Answer::Stalled(Vec::new())
         => fetch!(Timeout), ["within 500ms", "allow more time"],
         |_, source| source.with_read_timeout(SOON);
@@ -347,6 +347,34 @@ async fn a_longer_loop() {
     let error = lab.fails().await;
     assert!(matches!(error.kind(), PageLoop { .. }), "{error:?}");
     assert_says(&error, &["/feed/1", "read already", "publisher to mend"]);
+    lab.assert_stands_at(6).await;
+}
+
+/// The original's concurrent publishers write an event twice. Whoever stands behind the first of them
+/// has not read what is between them.
+#[tokio::test]
+async fn an_event_that_is_twice_on_a_page() {
+    let lab = Lab::new().await;
+    lab.answer("/feed/2", Answer::page(lab.page(2, 4..=4, None)));
+    assert_eq!(lab.reads().await, 4);
+    let fourth = "<entry><id>tag:4</id><content>4</content></entry></feed>";
+    let twice = lab.page(2, 4..=6, None).replace("</feed>", fourth);
+    lab.answer("/feed/2", Answer::page(twice));
+    assert_eq!(lab.reads().await, 2);
+    lab.assert_stands_at(6).await;
+    assert_eq!(lab.reads().await, 0);
+}
+
+/// On the original's time chunks an event on the border is on both pages, and not always first.
+#[tokio::test]
+async fn an_event_of_the_page_before() {
+    let lab = Lab::new().await;
+    let third = "<entry><id>tag:3</id><content>3</content></entry>";
+    let page = lab.page(2, 4..=6, None);
+    let fifth = page.find("<entry><id>tag:5").unwrap();
+    let both = [&page[..fifth], third, &page[fifth..]].concat();
+    lab.answer("/feed/2", Answer::page(both));
+    assert_eq!(lab.reads().await, 6);
     lab.assert_stands_at(6).await;
 }
 

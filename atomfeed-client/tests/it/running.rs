@@ -10,7 +10,9 @@ use atomfeed_client::{
 };
 use atomfeed_core::Marker;
 use atomfeed_core::store::conformance::{Harness, MemoryHarness};
-use atomfeed_core::store::{ConsumerStore, MemoryConnection, MemoryStore, StoreErrorKind};
+use atomfeed_core::store::{
+    ConsumerStore, FailedEventQuery, MemoryConnection, MemoryStore, StoreErrorKind,
+};
 use tokio::sync::Notify;
 
 use crate::feeds::{Apply, Emr, applied, feed_uri, on_every_store};
@@ -61,6 +63,47 @@ async fn a_start_at_the_latest_of_an_empty_feed<H: Harness + 'static>(harness: &
         12,
         "all of them are new"
     );
+}
+
+/// A worker that panics has failed: what it wrote is undone, the event is parked, and the others go
+/// on; a retry that panics is a retry that fails.
+#[tokio::test]
+async fn a_panic_parks_the_event() {
+    struct Panics;
+
+    #[async_trait]
+    impl EventWorker<MemoryConnection> for Panics {
+        async fn process(
+            &self,
+            event: &Event,
+            conn: &mut MemoryConnection,
+        ) -> Result<(), WorkerError> {
+            conn.put("applied", event.content(), "");
+            assert_ne!(event.content(), "2", "no two");
+            Ok(())
+        }
+    }
+
+    let emr = Emr::with_events(3).await;
+    let store = MemoryStore::new();
+    let client = emr.client().build(store.clone(), Panics);
+    let processed = client.process_events().await.unwrap();
+    assert_eq!((processed.applied, processed.failed), (2, 1));
+    let rows = store.rows("applied").into_iter();
+    assert_eq!(rows.map(|(key, _)| key).collect::<Vec<_>>(), ["1", "3"]);
+    let retried = client.process_failed_events().await.unwrap();
+    assert_eq!((retried.applied, retried.failed), (0, 1));
+    let mut work = store.begin().await.unwrap();
+    let failed = work
+        .failed_events(&FailedEventQuery::of(feed_uri()))
+        .await
+        .unwrap();
+    let message = failed[0].failure.message();
+    assert!(
+        message.contains("the worker panicked") && message.contains("no two"),
+        "{message}"
+    );
+    assert_eq!(failed[0].retries, 1);
 }
 
 /// Two consumers of one feed: the one that comes second is told, and its work is undone.

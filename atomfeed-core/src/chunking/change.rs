@@ -1,6 +1,9 @@
 use super::{ChunkingHistory, ChunkingHistoryEntry, ChunkingStrategy, MINUTE};
 use crate::store::{StoreError, StoreErrorKind};
 
+/// The greatest length and start: far beyond use, and far from where sums overflow.
+const GREATEST: i64 = 1 << 53;
+
 /// A new chunk length, from some point in the future of the feed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChunkingChange {
@@ -32,8 +35,9 @@ impl ChunkingChange {
     ///
     /// # Errors
     ///
-    /// [`StoreErrorKind::Refused`] when the length is not positive or the start is already past;
-    /// the message names the first start that is allowed.
+    /// [`StoreErrorKind::Refused`] when the length is not positive, length or start are beyond
+    /// 2<sup>53</sup>, or the start is already past; the message names the first start that is
+    /// allowed.
     pub fn plan(
         self,
         history: &ChunkingHistory,
@@ -43,6 +47,15 @@ impl ChunkingChange {
             ChunkingStrategy::Number => (1, "events"),
             ChunkingStrategy::Time => (MINUTE, "milliseconds"),
         };
+        for (what, number) in [("length", Some(self.length)), ("start", self.start)] {
+            if let Some(number) = number.filter(|number| *number > GREATEST) {
+                let context = format!(
+                    "changing how the feed is chunked: the {what} {number} is too great; {GREATEST} \
+                     is the greatest"
+                );
+                return Err(StoreError::new(StoreErrorKind::Refused, context));
+            }
+        }
         if self.length < unit || self.length % unit != 0 {
             return Err(StoreError::new(
                 StoreErrorKind::Refused,
@@ -140,6 +153,10 @@ mod tests {
             13
         );
         assert!(ChunkingChange::to(0).plan(&fives(), 12).is_err());
+        assert!(ChunkingChange::to(i64::MAX).plan(&fives(), 12).is_err());
+        let far = ChunkingChange::to(3).from(i64::MAX);
+        assert!(far.plan(&fives(), 12).is_err());
+        assert!(ChunkingChange::to(1 << 53).plan(&fives(), 12).is_ok());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike, Utc};
 use uuid::Uuid;
 
 use crate::atom::find_illegal;
@@ -158,7 +158,8 @@ impl NewEvent {
     ///
     /// # Errors
     ///
-    /// When a field holds a character that XML 1.0 does not have, or a tag holds a comma.
+    /// When a field holds a character that XML 1.0 does not have, a tag holds a comma, or a time lies
+    /// outside the years 1 to 9999.
     pub fn validate(&self) -> Result<(), InvalidEvent> {
         let fields = [
             ("title", self.title()),
@@ -176,10 +177,15 @@ impl NewEvent {
                 });
             }
         }
-        match self.tags.iter().find(|tag| tag.contains(',')) {
-            Some(tag) => Err(InvalidEvent::CommaInTag { tag: tag.clone() }),
-            None => Ok(()),
+        if let Some(tag) = self.tags.iter().find(|tag| tag.contains(',')) {
+            return Err(InvalidEvent::CommaInTag { tag: tag.clone() });
         }
+        for (field, time) in [("raised", self.raised), ("published", self.published)] {
+            if let Some(time) = time.filter(|time| !(1..=9_999).contains(&time.year())) {
+                return Err(InvalidEvent::Year { field, time });
+            }
+        }
+        Ok(())
     }
 }
 
@@ -206,6 +212,14 @@ pub enum InvalidEvent {
         /// The tag.
         tag: String,
     },
+    /// A time lies where no feed can show it (RFC 3339 has four digits for the year).
+    #[error("the event is {field} at {time}: give a time in the years 1 to 9999")]
+    Year {
+        /// Which time: `raised` or `published`.
+        field: &'static str,
+        /// The time.
+        time: DateTime<Utc>,
+    },
 }
 
 #[cfg(test)]
@@ -231,6 +245,16 @@ mod tests {
         }
         assert!(refused(NewEvent::new("a\t\r\n", "\u{fffd}😀")).is_ok());
         assert!(refused(NewEvent::new("", "\u{ffff}")).is_err());
+    }
+
+    #[test]
+    fn refuses_years_that_no_feed_shows() {
+        for (year, fits) in [(0, false), (1, true), (9_999, true), (10_000, false)] {
+            let time = DateTime::UNIX_EPOCH.with_year(year).unwrap_or_default();
+            let published = NewEvent::blank().published_at(time);
+            assert_eq!(published.validate().is_ok(), fits, "{year}");
+            assert_eq!(NewEvent::blank().raised_at(time).validate().is_ok(), fits);
+        }
     }
 
     #[test]

@@ -166,6 +166,7 @@ impl SequenceState {
     /// How far a feed has come, as its chunks count: what a
     /// [`ChunkingChange`](crate::chunking::ChunkingChange) must leave alone.
     pub fn reached(
+        &self,
         history: &ChunkingHistory,
         count: u64,
         newest: Option<DateTime<Utc>>,
@@ -173,7 +174,11 @@ impl SequenceState {
     ) -> i64 {
         match history.strategy() {
             ChunkingStrategy::Number => i64::try_from(count).unwrap_or(i64::MAX),
-            ChunkingStrategy::Time => newest.unwrap_or(now).max(now).timestamp_millis(),
+            ChunkingStrategy::Time => {
+                // The clock may have jumped back; ended chunks have not.
+                let reached = newest.max(self.sealed_until).max(self.last_timestamp);
+                reached.unwrap_or(now).max(now).timestamp_millis()
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What holds for the SQL stores beyond the suite: migrations, publishers in other languages, rows
 //! that cannot be moved, servers that are not there.
 
+use atomfeed_core::chunking::{ChunkingHistoryEntry, ChunkingStrategy};
 use atomfeed_core::store::conformance::{
     Harness, MySqlHarness, PostgresHarness, SqliteHarness, sequence_all,
 };
@@ -37,6 +38,7 @@ on_sql_stores!(
     migrations_run_once_however_often_and_by_however_many,
     a_row_in_the_queue_is_a_publish,
     a_row_that_cannot_be_moved_holds_nothing_up,
+    a_queued_time_that_is_ahead_takes_none_along,
     a_missing_table_is_named,
 );
 
@@ -100,6 +102,69 @@ where
         store.sequence(10, SystemClock.now()).await.unwrap().moved,
         0,
         "moved once"
+    );
+}
+
+/// On time chunks, whose times never go back.
+async fn a_queued_time_that_is_ahead_takes_none_along<D, H>(harness: &H)
+where
+    D: Dialect,
+    H: Harness<Store = SqlStore<D>>,
+{
+    let store = harness.store().await;
+    let by_the_hour = ChunkingHistoryEntry {
+        chunk_length: 3_600_000,
+        start: 0,
+    };
+    let strategy = ChunkingStrategy::Time;
+    store.settle_chunking(strategy, by_the_hour).await.unwrap();
+    for insert in [
+        "INSERT INTO event_records_queue (uuid, timestamp) VALUES ('a', '2037-01-01 00:00:00')",
+        "INSERT INTO event_records_queue (uuid) VALUES ('b')",
+    ] {
+        run(&store, insert).await;
+    }
+    sequence_all(&store).await;
+    let found = all(&store).await;
+    let now = SystemClock.now();
+    assert!(
+        found.iter().all(|record| record.timestamp <= now),
+        "{found:?}"
+    );
+    assert_eq!(found.len(), 2);
+}
+
+/// SQLite keeps whatever it is given.
+#[tokio::test]
+async fn a_queued_time_that_is_none_is_set_aside() {
+    let harness = SqliteHarness::default();
+    let store = harness.store().await;
+    for insert in [
+        "INSERT INTO event_records_queue (uuid, timestamp) VALUES ('a', 'yesterday')",
+        "INSERT INTO event_records_queue (uuid, timestamp) VALUES ('b', '2024-03-01T08:01:00Z')",
+        "INSERT INTO event_records_queue (uuid, date_created) VALUES ('c', '1 March')",
+        "INSERT INTO event_records_queue (uuid) VALUES ('d')",
+    ] {
+        run(&store, insert).await;
+    }
+    let sequenced = store.sequence(10, SystemClock.now()).await.unwrap();
+    assert_eq!((sequenced.moved, sequenced.set_aside), (2, 2));
+    let found = all(&store).await;
+    assert_eq!([&*found[0].uuid, &*found[1].uuid], ["b", "d"]);
+    assert_eq!(
+        found[0].timestamp,
+        "2024-03-01T08:01:00Z"
+            .parse::<chrono::DateTime<chrono::Utc>>()
+            .unwrap()
+    );
+    let select = "SELECT error FROM atomfeed_set_aside ORDER BY queue_id";
+    let errors: Vec<String> = sqlx::query_scalar(select)
+        .fetch_all(store.pool())
+        .await
+        .unwrap();
+    assert!(
+        errors[0].contains("yesterday") && errors[1].contains("1 March"),
+        "{errors:?}"
     );
 }
 

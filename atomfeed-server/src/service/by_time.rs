@@ -22,13 +22,19 @@ impl EventFeedService {
         history: &ChunkingHistory,
         number: u64,
     ) -> StoreResult<Option<PageContent>> {
-        let present = self.end_past_chunks(history).await?;
-        match history.chunk(number) {
-            Some(chunk) if number <= present.number => {
-                self.read_time(scope, chunk, present.number).await.map(Some)
-            }
-            _ => Ok(None),
+        let Some(chunk) = history.chunk(number) else {
+            return Ok(None);
+        };
+        // A chunk that has ended is read without a lock.
+        let sealed_until = self.store.sealed_until().await?;
+        if sealed_until.is_some_and(|sealed_until| sealed_until >= time(chunk.end)) {
+            return self.read_time(scope, chunk, number + 1).await.map(Some);
         }
+        let present = self.end_past_chunks(history).await?;
+        if number <= present.number {
+            return self.read_time(scope, chunk, present.number).await.map(Some);
+        }
+        Ok(None)
     }
 
     /// The chunk of the present, once those before it have ended.

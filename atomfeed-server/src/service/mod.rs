@@ -10,7 +10,7 @@ use std::sync::Arc;
 use atomfeed_core::chunking::{
     ChunkingChange, ChunkingHistory, ChunkingHistoryEntry, ChunkingStrategy, InvalidChunkingHistory,
 };
-use atomfeed_core::store::{FeedStore, RecordRange, StoreError, StoreResult};
+use atomfeed_core::store::{FeedStore, RecordRange, StoreError, StoreErrorKind, StoreResult};
 use atomfeed_core::{Clock, FeedScope, SystemClock};
 
 use crate::page::PageContent;
@@ -52,8 +52,8 @@ impl EventFeedService {
     ///
     /// # Errors
     ///
-    /// [`StoreErrorKind::Refused`] when the feed is chunked by the other strategy; else as the
-    /// store has it.
+    /// [`StoreErrorKind::Refused`] when the feed is chunked by the other strategy, or is to have time
+    /// chunks and holds events of the future; else as the store has it.
     ///
     /// [`StoreErrorKind::Refused`]: atomfeed_core::store::StoreErrorKind::Refused
     pub async fn open(store: impl FeedStore, config: FeedConfig) -> StoreResult<Self> {
@@ -78,6 +78,19 @@ impl EventFeedService {
         };
         let first = store.records(&FeedScope::All, first).await?;
         let now = clock.now();
+        if config.strategy == ChunkingStrategy::Time
+            && store.chunking().await?.is_none()
+            && let Some(newest) = store
+                .newest_timestamp()
+                .await?
+                .filter(|newest| *newest > now)
+        {
+            let context = format!(
+                "opening a feed with time chunks: it is {now}, and there are events up to {newest}; \
+                 time chunks hold no future: correct their times, or open it with number chunks"
+            );
+            return Err(StoreError::new(StoreErrorKind::Refused, context));
+        }
         let oldest = first
             .first()
             .map_or(now, |record| record.timestamp.min(now));
@@ -98,12 +111,16 @@ impl EventFeedService {
     ///
     /// [`FeedError::Store`] when the store fails.
     pub async fn recent(&self, scope: &FeedScope) -> Result<Page, FeedError> {
-        let history = self.history().await?;
-        let content = match history.strategy() {
-            ChunkingStrategy::Number => self.recent_by_number(scope, &history).await?,
-            ChunkingStrategy::Time => self.recent_by_time(scope, &history).await?,
-        };
-        Ok(content.render(&self.config, scope, "recent"))
+        let mut history = self.history().await?;
+        loop {
+            let content = match history.strategy() {
+                ChunkingStrategy::Number => self.recent_by_number(scope, &history).await?,
+                ChunkingStrategy::Time => self.recent_by_time(scope, &history).await?,
+            };
+            if !self.changed(&mut history).await? {
+                return Ok(content.render(&self.config, scope, "recent"));
+            }
+        }
     }
 
     /// A page of a feed by its number.
@@ -120,18 +137,30 @@ impl EventFeedService {
                 asked,
             });
         }
-        let history = self.history().await?;
-        let content: Option<PageContent> = match history.strategy() {
-            ChunkingStrategy::Number => self.page_by_number(scope, &history, number).await?,
-            ChunkingStrategy::Time => self.page_by_time(scope, &history, number).await?,
-        };
-        match content {
-            Some(content) => Ok(content.render(&self.config, scope, &asked)),
-            None => Err(FeedError::NoSuchPage {
-                scope: scope.clone(),
-                asked,
-            }),
+        let mut history = self.history().await?;
+        loop {
+            let content: Option<PageContent> = match history.strategy() {
+                ChunkingStrategy::Number => self.page_by_number(scope, &history, number).await?,
+                ChunkingStrategy::Time => self.page_by_time(scope, &history, number).await?,
+            };
+            if self.changed(&mut history).await? {
+                continue;
+            }
+            return match content {
+                Some(content) => Ok(content.render(&self.config, scope, &asked)),
+                None => Err(FeedError::NoSuchPage {
+                    scope: scope.clone(),
+                    asked,
+                }),
+            };
         }
+    }
+
+    /// Whether the chunking history was changed since it was read, and takes it over. What was read
+    /// meanwhile may hold events that came after the change, cut as before it.
+    async fn changed(&self, history: &mut ChunkingHistory) -> StoreResult<bool> {
+        let now = self.history().await?;
+        Ok(std::mem::replace(history, now.clone()) != now)
     }
 
     /// How the feeds are cut into pages.

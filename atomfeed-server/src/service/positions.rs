@@ -16,7 +16,12 @@ impl EventFeedService {
         limit: u64,
     ) -> StoreResult<Vec<EventRecord>> {
         let before = first.saturating_sub(1);
-        let below = self.store.position_below(scope, before).await?;
+        let mut below = self.store.position_below(scope, before).await?;
+        if before - below.event_count > 2 * SPACING {
+            // Nobody has asked for the newest page for long, which keeps positions up.
+            self.count(scope).await?;
+            below = self.store.position_below(scope, before).await?;
+        }
         let above = self
             .store
             .position_above(scope, before.saturating_add(limit))

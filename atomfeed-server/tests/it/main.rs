@@ -5,5 +5,6 @@
 mod feeds;
 mod golden;
 mod http;
+mod meanwhile;
 mod sealed;
 mod time_chunks;

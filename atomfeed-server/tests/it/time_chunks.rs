@@ -17,7 +17,20 @@ on_every_store!(
     an_import_into_an_ended_chunk_is_refused,
     a_consumer_that_walks_on_misses_nothing,
     the_future_has_no_pages,
+    events_of_the_future_get_no_time_chunks,
 );
+
+/// They would end every chunk up to theirs, and take every later event along.
+async fn events_of_the_future_get_no_time_chunks<H: Harness>(harness: &H) {
+    let clock = HandClock::at("2024-03-01T09:30:00Z");
+    let store = harness.store().await;
+    publish_at::<H>(&store, &HandClock::at("2034-01-01T00:00:00Z"), "ahead").await;
+    let config = config().with_time_chunks();
+    let opened = EventFeedService::open_with_clock(store.clone(), config, clock).await;
+    let error = opened.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Refused);
+    assert!(error.to_string().contains("2034"), "{error}");
+}
 
 async fn open<H: Harness>(store: &H::Store, clock: &HandClock) -> EventFeedService {
     let config = config().with_time_chunks();

@@ -244,3 +244,32 @@ async fn ends_well_while_standard_input_is_open() {
     emr.publish([1]).await;
     emr.stop().assert_status(0);
 }
+
+/// What cannot be served is not published, either.
+#[tokio::test]
+async fn a_file_for_other_chunks_is_refused_before_it_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = sqlite(folder.path(), "emr.db");
+    let file = ndjson(folder.path(), (1..=3).map(event));
+    drop(Emr::start(&database, &["--import", &file]));
+    let refused = Emr::refused(&database, &["--chunking", "time", "--import", &file]);
+    assert!(!refused.status.success());
+    let said = refused.stderr.join("\n");
+    assert!(said.contains("--chunking time"), "{said}");
+    let file = SqliteConnection::connect(&database).await.unwrap();
+    assert_eq!(events_in(file).await, 3);
+}
+
+/// Time chunks would follow it there, and every later event with them.
+#[tokio::test]
+async fn a_line_of_the_future_is_left_out_of_time_chunks() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = sqlite(folder.path(), "emr.db");
+    let mut lines: Vec<_> = (1..=3).map(event).collect();
+    lines[1]["timestamp"] = json!("2099-01-01T00:00:00Z");
+    let file = ndjson(folder.path(), lines);
+    let emr = Emr::start(&database, &["--chunking", "time", "--import", &file]);
+    drop(emr);
+    let file = SqliteConnection::connect(&database).await.unwrap();
+    assert_eq!(events_in(file).await, 2);
+}

@@ -162,10 +162,22 @@ pub async fn time_chunks_end_for_good<H: Harness>(harness: &H) {
     );
     assert_eq!(all::<H>(&store, &FeedScope::All).await.len(), 3);
 
+    // Nor does a new chunk length, though the clock has jumped back.
+    store.seal_until(at(3 * HOUR)).await.expect("sealed");
+    let change = ChunkingChange::to(60_000);
+    let added = store.change_chunking(change, at(HOUR / 2)).await;
+    assert!(added.expect("changed").start >= 3 * HOUR * 1_000);
+    let within = ChunkingChange::to(60_000).from(2 * HOUR * 1_000);
+    let refused = store.change_chunking(within, at(HOUR / 2)).await;
+    assert_eq!(
+        refused.expect_err("it has ended").kind(),
+        StoreErrorKind::Refused
+    );
+
     store.seal_until(at(0)).await.expect("sealed");
     assert_eq!(
         store.sealed_until().await.expect("read"),
-        Some(at(HOUR)),
+        Some(at(3 * HOUR)),
         "never goes back"
     );
 }

@@ -63,7 +63,9 @@ impl FailedEventStore for MemoryConnection {
             .unwrap_or(self.tables().last_failed_id)
             + 1;
         self.pending.last_failed_id = Some(id);
-        let event = event.clone().as_retry(true);
+        // As a column keeps them: a term with a comma comes back as two.
+        let tags = event.tags_column();
+        let event = event.clone().with_tags_column(&tags).as_retry(true);
         let failed = FailedEvent::new(id, event, failure.clone(), 0);
         self.pending.failed.insert(id, Some(failed));
         Ok(())

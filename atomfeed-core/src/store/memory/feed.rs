@@ -3,9 +3,7 @@ use chrono::{DateTime, Utc};
 
 use super::MemoryStore;
 use crate::chunking::{ChunkingChange, ChunkingHistory, ChunkingHistoryEntry, ChunkingStrategy};
-use crate::store::{
-    FeedStore, OffsetMarker, RecordRange, SequenceState, StoreError, StoreResult, TimeBounds,
-};
+use crate::store::{FeedStore, OffsetMarker, RecordRange, StoreError, StoreResult, TimeBounds};
 use crate::{EventRecord, FeedScope};
 
 #[async_trait]
@@ -41,7 +39,8 @@ impl FeedStore for MemoryStore {
             .history(&tables.history)?
             .ok_or_else(|| StoreError::from(crate::chunking::InvalidChunkingHistory::Empty))?;
         let newest = tables.records.iter().map(|record| record.timestamp).max();
-        let reached = SequenceState::reached(&history, tables.records.len() as u64, newest, now);
+        let count = tables.records.len() as u64;
+        let reached = tables.state.reached(&history, count, newest, now);
         let entry = change.plan(&history, reached)?;
         tables.history.push(entry);
         Ok(entry)

@@ -8,6 +8,7 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::Shared;
 use super::tables::{RetryKey, RowKey};
+use crate::chunking::ChunkingStrategy;
 use crate::store::{StoreError, StoreErrorKind, StoreResult};
 use crate::{EventRecord, FailedEvent, FailedEventRetryLog, Marker, NewEvent};
 
@@ -113,7 +114,9 @@ impl MemoryConnection {
         pending
             .records
             .push(EventRecord::of(event, last_id + 1, timestamp));
-        pending.last_timestamp = pending.last_timestamp.max(Some(timestamp));
+        if state.strategy == Some(ChunkingStrategy::Time) {
+            pending.last_timestamp = pending.last_timestamp.max(Some(timestamp));
+        }
         Ok(())
     }
 

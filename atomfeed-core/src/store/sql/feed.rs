@@ -6,9 +6,7 @@ use super::{Dialect, Row, SqlStore, Value};
 use crate::chunking::{
     ChunkingChange, ChunkingHistory, ChunkingHistoryEntry, ChunkingStrategy, InvalidChunkingHistory,
 };
-use crate::store::{
-    FeedStore, OffsetMarker, RecordRange, SequenceState, StoreError, StoreResult, TimeBounds,
-};
+use crate::store::{FeedStore, OffsetMarker, RecordRange, StoreError, StoreResult, TimeBounds};
 use crate::{EventRecord, FeedScope};
 
 /// A statement over the rows of a feed: all of them, or those of a category in any spelling. The
@@ -125,7 +123,7 @@ impl<D: Dialect> FeedStore for SqlStore<D> {
         let rows = self
             .fetch(&mut transaction, doing, NEWEST_TIMESTAMP, Vec::new())
             .await?;
-        let reached = SequenceState::reached(&history, count, newest(rows)?, now);
+        let reached = state.reached(&history, count, newest(rows)?, now);
         let entry = change.plan(&history, reached)?;
         self.execute(
             &mut transaction,

@@ -123,7 +123,11 @@ fn cell(row: &MySqlRow, index: usize) -> sqlx::Result<Value> {
     }
     let kind = raw.type_info().name().to_owned();
     Ok(match kind.as_str() {
-        "TIMESTAMP" | "DATETIME" => Value::from(row.try_get::<NaiveDateTime, _>(index)?.and_utc()),
+        "TIMESTAMP" | "DATETIME" => match row.try_get::<NaiveDateTime, _>(index) {
+            Ok(time) => Value::from(time.and_utc()),
+            // A zero date, say. As a text it is refused where the time matters, and only there.
+            Err(error) => Value::Text(Some(error.to_string())),
+        },
         unsigned if unsigned.ends_with("INT UNSIGNED") => {
             let number = row.try_get::<u64, _>(index)?;
             Value::from(i64::try_from(number).map_err(|error| sqlx::Error::Decode(error.into()))?)

@@ -63,9 +63,9 @@ impl<D: Dialect> SequencedStore for SqlStore<D> {
             .await?;
         let mut queued = rows
             .into_iter()
-            .map(queued)
+            .map(|row| queued(row, now))
             .collect::<StoreResult<Vec<_>>>()?;
-        let last = assign_times(&mut queued, state);
+        let last = assign_times(&mut queued, state, now);
         let mut sequenced = Sequenced {
             more: queued.len() == limit as usize,
             ..Sequenced::default()
@@ -76,7 +76,7 @@ impl<D: Dialect> SequencedStore for SqlStore<D> {
         self.delete(&mut transaction, &queued).await?;
         let categories: BTreeSet<_> = queued
             .iter()
-            .filter_map(|record| record.category.as_deref())
+            .filter_map(|queued| queued.record.category.as_deref())
             .collect();
         for category in categories {
             self.keep_category(&mut transaction, Some(category)).await?;
@@ -90,35 +90,51 @@ impl<D: Dialect> SequencedStore for SqlStore<D> {
     }
 }
 
-/// On time chunks, times never go back and never fall into a chunk that has ended. The newest of
-/// them.
-fn assign_times(queued: &mut [EventRecord], state: SequenceState) -> Option<DateTime<Utc>> {
+/// On time chunks, times never go back, never fall into a chunk that has ended, and never lie in the
+/// future: a clock that is ahead, or a row in local time, would take every later event along. The
+/// newest of them.
+fn assign_times(
+    queued: &mut [Queued],
+    state: SequenceState,
+    now: DateTime<Utc>,
+) -> Option<DateTime<Utc>> {
     if state.strategy != Some(ChunkingStrategy::Time) {
         return None;
     }
     let mut floor = state.sealed_until.max(state.last_timestamp);
-    for record in queued {
-        record.timestamp = floor.map_or(record.timestamp, |floor| floor.max(record.timestamp));
+    for Queued { record, .. } in queued {
+        let timestamp = record.timestamp.min(now);
+        record.timestamp = floor.map_or(timestamp, |floor| floor.max(timestamp));
         floor = Some(record.timestamp);
     }
     floor
 }
 
-/// A row of the queue; its id is the queue's.
-fn queued(mut row: Row) -> StoreResult<EventRecord> {
-    let mut record = EventRecord::new(
-        row.required_int()?,
-        row.text_or_empty()?,
-        DateTime::default(),
-    );
+/// A row of the queue; the record's id is the queue's.
+struct Queued {
+    record: EventRecord,
+    /// Why it cannot be moved, whatever the database says.
+    unreadable: Option<StoreError>,
+}
+
+/// Takes a row as far as it can be read.
+fn queued(mut row: Row, now: DateTime<Utc>) -> StoreResult<Queued> {
+    let mut record = EventRecord::new(row.required_int()?, row.text_or_empty()?, now);
+    let mut unreadable = None;
     record.title = row.text()?;
-    record.timestamp = row.required_time()?;
+    match row.required_time() {
+        Ok(timestamp) => record.timestamp = timestamp,
+        Err(error) => unreadable = Some(error),
+    }
     record.uri = row.text()?;
     record.content = row.text()?;
     record.category = row.text()?;
-    record.date_created = row.time()?;
+    match row.time() {
+        Ok(date_created) => record.date_created = date_created,
+        Err(error) => unreadable = Some(error),
+    }
     record.tags = row.text()?;
-    Ok(record)
+    Ok(Queued { record, unreadable })
 }
 
 impl<D: Dialect> SqlStore<D> {
@@ -126,32 +142,32 @@ impl<D: Dialect> SqlStore<D> {
     async fn insert(
         &self,
         transaction: &mut Transaction<'_, D>,
-        records: &[EventRecord],
+        queued: &[Queued],
         now: DateTime<Utc>,
     ) -> StoreResult<u64> {
         let doing = || "moving events into event_records";
+        if queued.iter().any(|queued| queued.unreadable.is_some()) {
+            return self.insert_each(transaction, queued, now).await;
+        }
         let mut savepoint = transaction.begin().await.doing(doing)?;
-        match self.insert_all(&mut savepoint, records).await {
+        match self.insert_all(&mut savepoint, queued).await {
             Ok(()) => savepoint.commit().await.doing(doing).map(|()| 0),
             Err(error) if concerns_a_row(&error) => {
                 savepoint.rollback().await.doing(doing)?;
-                self.insert_each(transaction, records, now).await
+                self.insert_each(transaction, queued, now).await
             }
             Err(error) => Err(error),
         }
     }
 
-    async fn insert_all(
-        &self,
-        conn: &mut D::Connection,
-        mut records: &[EventRecord],
-    ) -> StoreResult<()> {
+    async fn insert_all(&self, conn: &mut D::Connection, mut queued: &[Queued]) -> StoreResult<()> {
         let doing = || "moving events into event_records";
         for (width, statement) in WIDTHS.into_iter().zip(INSERT_RECORDS.iter()) {
-            while let Some((some, rest)) = records.split_at_checked(width) {
-                let values = some.iter().flat_map(record_values).collect();
-                self.execute(conn, doing, statement, values).await?;
-                records = rest;
+            while let Some((some, rest)) = queued.split_at_checked(width) {
+                let values = some.iter().flat_map(|queued| record_values(&queued.record));
+                self.execute(conn, doing, statement, values.collect())
+                    .await?;
+                queued = rest;
             }
         }
         Ok(())
@@ -161,26 +177,33 @@ impl<D: Dialect> SqlStore<D> {
     async fn insert_each(
         &self,
         transaction: &mut Transaction<'_, D>,
-        records: &[EventRecord],
+        all: &[Queued],
         now: DateTime<Utc>,
     ) -> StoreResult<u64> {
         let mut set_aside = 0;
-        for record in records {
+        for queued in all {
+            let record = &queued.record;
             let doing = || format!("moving event {} into event_records", record.uuid);
-            let mut savepoint = transaction.begin().await.doing(doing)?;
-            let inserted = self
-                .insert_all(&mut savepoint, std::slice::from_ref(record))
-                .await;
-            let error = match inserted {
-                Ok(()) => {
-                    savepoint.commit().await.doing(doing)?;
-                    continue;
+            let reason = match &queued.unreadable {
+                Some(error) => reason(error),
+                None => {
+                    let mut savepoint = transaction.begin().await.doing(doing)?;
+                    let inserted = self
+                        .insert_all(&mut savepoint, std::slice::from_ref(queued))
+                        .await;
+                    match inserted {
+                        Ok(()) => {
+                            savepoint.commit().await.doing(doing)?;
+                            continue;
+                        }
+                        Err(error) if concerns_a_row(&error) => {
+                            savepoint.rollback().await.doing(doing)?;
+                            reason(&error)
+                        }
+                        Err(error) => return Err(error),
+                    }
                 }
-                Err(error) if concerns_a_row(&error) => error,
-                Err(error) => return Err(error),
             };
-            savepoint.rollback().await.doing(doing)?;
-            let reason = reason(&error);
             tracing::error!(uuid = record.uuid, reason, "a queued event was set aside");
             let mut values = record_values(record);
             values.extend([Value::from(record.id), now.into(), reason.into()]);
@@ -190,17 +213,13 @@ impl<D: Dialect> SqlStore<D> {
         Ok(set_aside)
     }
 
-    async fn delete(
-        &self,
-        conn: &mut D::Connection,
-        mut records: &[EventRecord],
-    ) -> StoreResult<()> {
+    async fn delete(&self, conn: &mut D::Connection, mut queued: &[Queued]) -> StoreResult<()> {
         let doing = || "removing from event_records_queue what was moved";
         for (width, statement) in WIDTHS.into_iter().zip(DELETE_QUEUED.iter()) {
-            while let Some((some, rest)) = records.split_at_checked(width) {
-                let values = some.iter().map(|record| record.id.into()).collect();
+            while let Some((some, rest)) = queued.split_at_checked(width) {
+                let values = some.iter().map(|queued| queued.record.id.into()).collect();
                 self.execute(conn, doing, statement, values).await?;
-                records = rest;
+                queued = rest;
             }
         }
         Ok(())

@@ -184,6 +184,10 @@ pub(super) fn format_time(time: DateTime<Utc>) -> String {
 }
 
 fn parse_time(text: &str) -> Option<DateTime<Utc>> {
+    // As programs write them that use SQLite's own functions, or RFC 3339.
+    if let Ok(time) = DateTime::parse_from_rfc3339(text) {
+        return Some(time.to_utc());
+    }
     let formats = ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f"];
     let naive = formats
         .iter()
