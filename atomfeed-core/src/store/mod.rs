@@ -30,10 +30,10 @@ pub use outbox::{OpenTransaction, OutboxStore, SequenceState, Sequenced, Sequenc
 pub use sql::MySqlStore;
 #[cfg(feature = "postgres")]
 pub use sql::PostgresStore;
-#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
-pub use sql::SchemaName;
 #[cfg(feature = "sqlite")]
 pub use sql::SqliteStore;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+pub use sql::{Adoption, SchemaName, TableZone};
 pub use unit_of_work::{
     ConsumerStore, FailedEventQuery, FailedEventStore, MarkerStore, UnitOfWork,
 };

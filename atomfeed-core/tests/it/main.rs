@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod adopted;
 mod sql_stores;
 
 mod memory {
@@ -27,4 +28,29 @@ mod mysql {
     use atomfeed_core::store::conformance::MySqlHarness;
 
     atomfeed_core::conformance_tests!(MySqlHarness::from_env());
+}
+
+/// Tables of other programs, adopted.
+mod odoo {
+    use atomfeed_core::store::conformance::PostgresHarness;
+
+    atomfeed_core::conformance_tests!(PostgresHarness::odoo());
+}
+
+mod openelis {
+    use atomfeed_core::store::conformance::PostgresHarness;
+
+    atomfeed_core::conformance_tests!(PostgresHarness::openelis());
+}
+
+mod openmrs {
+    use atomfeed_core::store::conformance::MySqlHarness;
+
+    atomfeed_core::conformance_tests!(MySqlHarness::openmrs());
+}
+
+mod openmrs_sync2 {
+    use atomfeed_core::store::conformance::MySqlHarness;
+
+    atomfeed_core::conformance_tests!(MySqlHarness::openmrs_sync2());
 }

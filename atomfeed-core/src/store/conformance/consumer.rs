@@ -33,7 +33,7 @@ fn some_time() -> DateTime<Utc> {
 }
 
 fn failure(message: &str) -> Failure {
-    Failure::new(message, some_time() + Duration::microseconds(123_456))
+    Failure::new(message, some_time())
 }
 
 type Work<H> = Box<dyn UnitOfWork<Conn = <H as Harness>::Conn>>;
@@ -374,8 +374,89 @@ pub async fn large_failures_are_kept<H: Harness>(harness: &H) {
         .await
         .remove(0);
     assert_eq!(found.event, large.as_retry(true));
-    assert_eq!(
-        found.failure.message(),
-        "😀".repeat(crate::MAX_ERROR_MESSAGE / 2)
+    let message = found.failure.message();
+    assert!(
+        message
+            .chars()
+            .all(|character| matches!(character, '😀' | '\u{fffd}'))
     );
+    assert!(message.chars().count() >= crate::MAX_ERROR_MESSAGE / 2);
+}
+
+/// Parking never fails: what the tables cannot hold is kept whole, takes its place in the order of the
+/// others, is counted, retried and removed as they are.
+pub async fn what_cannot_be_kept_beside_others_is_kept_whole<H: Harness>(harness: &H) {
+    let store = harness.store().await;
+    let odd = |number| match number % 5 {
+        0 => event("patient", number).with_text("5 kB", "x".repeat(5_000)),
+        1 => event("patient", number).with_text("😀", "a😀b"),
+        2 => event("patient", number).with_text("t".repeat(400), "/long/title"),
+        3 => event("patient", number).with_tags_column(&"tag,".repeat(200)),
+        _ => event("patient", number),
+    };
+    let messages = ["\u{0}", "😀 boom", &"m".repeat(1 << 20), "plain"];
+    let mut work = begin::<H>(&store).await;
+    for number in 0..20 {
+        let message = messages[number as usize % messages.len()];
+        work.park(&odd(number), &failure(message))
+            .await
+            .expect("parked");
+    }
+    commit::<H>(work).await;
+    let all = FailedEventQuery::of(feed("patient"));
+    let found = parked::<H>(&store, &all).await;
+    assert!(found.is_sorted_by_key(|failed| failed.id));
+    assert_eq!(found.len(), 20);
+    for (number, failed) in (0..).zip(&found) {
+        assert_eq!(failed.event, odd(number).as_retry(true));
+        assert!(!failed.failure.message().is_empty());
+    }
+    let third = parked::<H>(&store, &all.clone().after(found[1].id).limit(3)).await;
+    assert_eq!(third, found[2..5]);
+
+    for failed in &found {
+        let mut work = begin::<H>(&store).await;
+        work.record_failed_retry(failed, &failure("again 😀"))
+            .await
+            .expect("recorded");
+        commit::<H>(work).await;
+    }
+    let retried = parked::<H>(&store, &all).await;
+    assert!(retried.iter().all(|failed| failed.retries == 1));
+    let mut work = begin::<H>(&store).await;
+    assert_eq!(
+        work.failed_event_count(&feed("patient"))
+            .await
+            .expect("counted"),
+        20
+    );
+    for failed in &retried {
+        let event = &failed.event;
+        let log = work
+            .retry_log(event.feed_uri(), event.id())
+            .await
+            .expect("read");
+        assert_eq!(log.len(), 1);
+        assert_eq!(log[0].event_content, event.content());
+        assert!(log[0].failure.message().starts_with("again "));
+        work.remove_failed_event(failed).await.expect("removed");
+        let log = work
+            .retry_log(event.feed_uri(), event.id())
+            .await
+            .expect("read");
+        assert_eq!(log, []);
+    }
+    assert_eq!(
+        work.failed_event_count(&feed("patient"))
+            .await
+            .expect("counted"),
+        0
+    );
+    commit::<H>(work).await;
+    let mut work = begin::<H>(&store).await;
+    let gone = work
+        .remove_failed_event(&found[0])
+        .await
+        .expect_err("it is gone");
+    assert_eq!(gone.kind(), StoreErrorKind::Conflict);
 }

@@ -23,6 +23,11 @@ pub trait Harness: Send + Sync {
     /// An empty store of its own.
     async fn store(&self) -> Self::Store;
 
+    /// What its tables can hold.
+    fn shape(&self) -> Shape {
+        Shape::default()
+    }
+
     /// Adds a row to a table of the application's, as a worker does; a second row under the same
     /// key stands beside the first.
     async fn write(&self, conn: &mut Self::Conn, key: &str, value: &str);
@@ -32,6 +37,37 @@ pub trait Harness: Send + Sync {
 
     /// Fills an empty store with rows as a deployed system holds them, ids and all.
     async fn load(&self, store: &Self::Store, rows: &Rows);
+}
+
+/// What the tables of a store can hold. Ours hold everything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Shape {
+    /// Events of any size.
+    pub large_events: bool,
+    /// Characters beyond the basic plane in events.
+    pub all_characters: bool,
+    /// Times of any century, to the microsecond; else from 1970 to 2038, to the second.
+    pub all_times: bool,
+    /// Column `date_created` of events, and of those in the queue.
+    pub date_created: bool,
+    /// An event with a uuid that is there already is refused.
+    pub known_uuids: bool,
+    /// Categories are compared as a column's collation has it.
+    pub collated: bool,
+}
+
+impl Default for Shape {
+    fn default() -> Self {
+        Self {
+            large_events: true,
+            all_characters: true,
+            all_times: true,
+            date_created: true,
+            known_uuids: true,
+            collated: false,
+        }
+    }
 }
 
 /// Rows of a publisher's tables as a deployed system holds them.

@@ -20,7 +20,7 @@ mod sequence;
 mod sql;
 
 pub use consumer::*;
-pub use harness::{Harness, MemoryHarness, Rows, sequence_all};
+pub use harness::{Harness, MemoryHarness, Rows, Shape, sequence_all};
 pub use publisher::*;
 pub use sequence::*;
 #[cfg(feature = "mysql")]
@@ -49,10 +49,12 @@ macro_rules! conformance_tests {
             a_retry_that_succeeds_removes_both,
             a_failed_event_is_taken_once,
             large_failures_are_kept,
+            what_cannot_be_kept_beside_others_is_kept_whole,
             an_event_lasts_when_its_transaction_does,
             every_field_comes_back,
             illegal_characters_are_refused,
             an_event_with_a_known_uuid_is_refused,
+            what_would_not_fit_is_refused,
             ids_ascend_and_are_never_given_twice,
             times_come_back_to_the_microsecond,
             feeds_match_categories_in_any_case,

@@ -1,6 +1,6 @@
 use chrono::{Duration, SubsecRound};
 
-use super::publisher::{all, at, publish};
+use super::publisher::{BASE, all, at, publish};
 use super::{Harness, sequence_all};
 use crate::chunking::{ChunkingChange, ChunkingHistoryEntry, ChunkingStrategy};
 use crate::store::{ConsumerStore, FeedStore, OutboxStore, StoreErrorKind, TimeBounds};
@@ -166,8 +166,8 @@ pub async fn time_chunks_end_for_good<H: Harness>(harness: &H) {
     store.seal_until(at(3 * HOUR)).await.expect("sealed");
     let change = ChunkingChange::to(60_000);
     let added = store.change_chunking(change, at(HOUR / 2)).await;
-    assert!(added.expect("changed").start >= 3 * HOUR * 1_000);
-    let within = ChunkingChange::to(60_000).from(2 * HOUR * 1_000);
+    assert!(added.expect("changed").start >= (BASE + 3 * HOUR) * 1_000);
+    let within = ChunkingChange::to(60_000).from((BASE + 2 * HOUR) * 1_000);
     let refused = store.change_chunking(within, at(HOUR / 2)).await;
     assert_eq!(
         refused.expect_err("it has ended").kind(),

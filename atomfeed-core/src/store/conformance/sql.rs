@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use sqlx::Acquire;
 
-use super::{Harness, Rows};
+use super::{Harness, Rows, Shape};
 use crate::category::fold;
 use crate::store::sql::{Dialect, SqlStore, Value};
 
@@ -23,11 +23,12 @@ async fn run<D: Dialect>(conn: &mut D::Connection, statement: &'static str, valu
     D::execute(conn, sql, values).await.expect(statement);
 }
 
-async fn load<D: Dialect>(store: &SqlStore<D>, rows: &Rows) {
+/// `adopted`: as another program writes them, who knows nothing of ours.
+async fn load<D: Dialect>(store: &SqlStore<D>, rows: &Rows, adopted: bool, date_created: bool) {
     let mut conn = store.pool().acquire().await.expect("a connection");
     let mut tx = conn.begin().await.expect("a transaction opens");
     for record in &rows.event_records {
-        let values = vec![
+        let mut values: Vec<Value> = vec![
             record.id.into(),
             record.uuid.as_str().into(),
             record.title.as_deref().into(),
@@ -35,14 +36,23 @@ async fn load<D: Dialect>(store: &SqlStore<D>, rows: &Rows) {
             record.uri.as_deref().into(),
             record.content.as_deref().into(),
             record.category.as_deref().into(),
-            record.date_created.into(),
             record.tags.as_deref().into(),
         ];
-        let insert = "INSERT INTO event_records
-            (id, uuid, title, timestamp, uri, object, category, date_created, tags)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)";
+        let insert = match date_created {
+            true => {
+                values.push(record.date_created.into());
+                "INSERT INTO event_records
+                (id, uuid, title, timestamp, uri, object, category, tags, date_created)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            }
+            false => {
+                "INSERT INTO event_records
+                (id, uuid, title, timestamp, uri, object, category, tags)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+            }
+        };
         run::<D>(&mut tx, insert, values).await;
-        if let Some(category) = &record.category {
+        if let Some(category) = record.category.as_ref().filter(|_| !adopted) {
             let insert = "INSERT {unless} INTO atomfeed_categories (category, folded)
                 VALUES (?, ?) {there}";
             run::<D>(
@@ -89,6 +99,24 @@ async fn written<D: Dialect>(store: &SqlStore<D>) -> Vec<(String, String)> {
         .collect()
 }
 
+/// Tables as another program's migrations make them.
+#[derive(Debug, Clone, Copy)]
+struct Deployed {
+    sql: &'static str,
+    shape: Shape,
+}
+
+/// The narrow columns of all of them.
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+const NARROW: Shape = Shape {
+    large_events: false,
+    all_characters: true,
+    all_times: true,
+    date_created: false,
+    known_uuids: false,
+    collated: false,
+};
+
 /// A [`Harness`] over the functions above; `$fresh` opens a store of its own.
 macro_rules! sql_harness {
     ($harness:ty, $database:ty, $connection:ty) => {
@@ -112,8 +140,16 @@ macro_rules! sql_harness {
                 written(store).await
             }
 
+            fn shape(&self) -> Shape {
+                self.deployed
+                    .map_or_else(Shape::default, |deployed| deployed.shape)
+            }
+
             async fn load(&self, store: &Self::Store, rows: &Rows) {
-                load(store, rows).await;
+                let date_created = self
+                    .deployed
+                    .is_none_or(|deployed| deployed.sql.contains("date_created"));
+                load(store, rows, self.deployed.is_some(), date_created).await;
             }
         }
     };
@@ -135,13 +171,17 @@ mod sqlite {
     #[derive(Debug)]
     pub struct SqliteHarness {
         folder: PathBuf,
+        deployed: Option<Deployed>,
     }
 
     impl Default for SqliteHarness {
         fn default() -> Self {
             let folder = std::env::temp_dir().join(format!("atomfeed-{}", Uuid::new_v4()));
             std::fs::create_dir(&folder).expect("a temporary folder can be made");
-            Self { folder }
+            Self {
+                folder,
+                deployed: None,
+            }
         }
     }
 
@@ -176,10 +216,15 @@ mod sqlite {
 mod servers {
     use uuid::Uuid;
 
-    use crate::store::SchemaName;
+    use crate::store::{Adoption, SchemaName};
 
     pub(super) fn schema() -> SchemaName {
         SchemaName::new(format!("t{}", Uuid::new_v4().simple())).expect("a plain name")
+    }
+
+    /// Whoever adopts in the suite moves the queue, too, which the cases fill.
+    pub(super) fn adoption() -> Adoption {
+        Adoption::of_publisher().sequencing()
     }
 
     pub(super) fn url(variable: &str) -> Option<String> {
@@ -198,15 +243,17 @@ pub use self::postgres::PostgresHarness;
 mod postgres {
     use std::str::FromStr;
 
-    use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+    use sqlx::AssertSqlSafe;
+    use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 
     use super::*;
-    use crate::store::PostgresStore;
+    use crate::store::{PostgresStore, SchemaName};
 
     /// The suite over [`PostgresStore`], each store in a schema of its own.
     #[derive(Debug)]
     pub struct PostgresHarness {
         options: PgConnectOptions,
+        pub(super) deployed: Option<Deployed>,
     }
 
     impl PostgresHarness {
@@ -214,10 +261,68 @@ mod postgres {
         pub fn from_env() -> Option<Self> {
             let url = servers::url("ATOMFEED_POSTGRES_URL")?;
             let options = PgConnectOptions::from_str(&url).expect("ATOMFEED_POSTGRES_URL is a URL");
-            Some(Self { options })
+            Some(Self {
+                options,
+                deployed: None,
+            })
+        }
+
+        /// The same over tables as the Odoo feed service has them.
+        pub fn odoo() -> Option<Self> {
+            Self::deployed(include_str!("schema/odoo-postgres.sql"))
+        }
+
+        /// The same over tables as OpenELIS has them.
+        pub fn openelis() -> Option<Self> {
+            Self::deployed(include_str!("schema/openelis-postgres.sql"))
+        }
+
+        fn deployed(sql: &'static str) -> Option<Self> {
+            let deployed = Some(Deployed { sql, shape: NARROW });
+            Some(Self {
+                deployed,
+                ..Self::from_env()?
+            })
+        }
+
+        /// The tables as they are before anybody adopts them: a pool, and the schema.
+        pub async fn foreign(&self) -> (PgPool, SchemaName) {
+            let schema = servers::schema();
+            let options = self
+                .options
+                .clone()
+                .options([("search_path", schema.as_str())]);
+            let pool = PgPoolOptions::new()
+                .max_connections(20)
+                .connect_lazy_with(options);
+            let sql = self.deployed.map_or("", |deployed| deployed.sql);
+            let sql = format!(
+                "CREATE SCHEMA IF NOT EXISTS {schema}; SET search_path TO {schema}; {}
+                DELETE FROM chunking_history; DELETE FROM markers;",
+                sql.replace("clinlims", schema.as_str())
+            );
+            let make = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&pool).await;
+            make.expect("the tables of another program are made");
+            (pool, schema)
+        }
+
+        /// A store over tables of our own.
+        pub async fn with_our_tables(&self) -> PostgresStore {
+            let options = self.options.clone();
+            let ours = Self {
+                options,
+                deployed: None,
+            };
+            ours.open().await
         }
 
         async fn open(&self) -> PostgresStore {
+            if self.deployed.is_some() {
+                let (pool, schema) = self.foreign().await;
+                let store = PostgresStore::over(pool, Some(&schema));
+                let adopted = store.adopt(&servers::adoption()).await;
+                return adopted.expect("the tables are adopted");
+            }
             let schema = servers::schema();
             let options = self
                 .options
@@ -242,16 +347,17 @@ pub use self::mysql::MySqlHarness;
 mod mysql {
     use std::str::FromStr;
 
-    use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
+    use sqlx::mysql::{MySqlConnectOptions, MySqlPool, MySqlPoolOptions};
     use sqlx::{AssertSqlSafe, Connection, MySqlConnection};
 
     use super::*;
-    use crate::store::MySqlStore;
+    use crate::store::{MySqlStore, SchemaName};
 
     /// The suite over [`MySqlStore`], each store in a database of its own.
     #[derive(Debug)]
     pub struct MySqlHarness {
         options: MySqlConnectOptions,
+        pub(super) deployed: Option<Deployed>,
     }
 
     impl MySqlHarness {
@@ -259,10 +365,47 @@ mod mysql {
         pub fn from_env() -> Option<Self> {
             let url = servers::url("ATOMFEED_MYSQL_URL")?;
             let options = MySqlConnectOptions::from_str(&url).expect("ATOMFEED_MYSQL_URL is a URL");
-            Some(Self { options })
+            Some(Self {
+                options,
+                deployed: None,
+            })
         }
 
-        async fn open(&self) -> MySqlStore {
+        /// The same over tables as Bahmni's OpenMRS has them.
+        pub fn openmrs() -> Option<Self> {
+            Self::deployed(include_str!("schema/openmrs-mariadb.sql"))
+        }
+
+        /// The same over tables as the OpenMRS Sync 2 module has them.
+        pub fn openmrs_sync2() -> Option<Self> {
+            Self::deployed(include_str!("schema/openmrs-sync2-mariadb.sql"))
+        }
+
+        fn deployed(sql: &'static str) -> Option<Self> {
+            let shape = Shape {
+                all_characters: false,
+                all_times: false,
+                collated: true,
+                ..NARROW
+            };
+            let deployed = Some(Deployed { sql, shape });
+            Some(Self {
+                deployed,
+                ..Self::from_env()?
+            })
+        }
+
+        /// The tables as they are before anybody adopts them: a pool, and the database.
+        pub async fn foreign(&self) -> (MySqlPool, SchemaName) {
+            let (pool, schema) = self.database().await;
+            let sql = self.deployed.map_or("", |deployed| deployed.sql);
+            let sql = format!("{sql} DELETE FROM chunking_history; DELETE FROM markers;");
+            let make = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&pool).await;
+            make.expect("the tables of another program are made");
+            (pool, schema)
+        }
+
+        async fn database(&self) -> (MySqlPool, SchemaName) {
             let schema = servers::schema();
             let mut conn = MySqlConnection::connect_with(&self.options)
                 .await
@@ -276,6 +419,27 @@ mod mysql {
             let pool = MySqlPoolOptions::new()
                 .max_connections(20)
                 .connect_lazy_with(options);
+            (pool, schema)
+        }
+
+        /// A store over tables of our own.
+        pub async fn with_our_tables(&self) -> MySqlStore {
+            let options = self.options.clone();
+            let ours = Self {
+                options,
+                deployed: None,
+            };
+            ours.open().await
+        }
+
+        async fn open(&self) -> MySqlStore {
+            if self.deployed.is_some() {
+                let (pool, schema) = self.foreign().await;
+                let store = MySqlStore::over(pool, Some(&schema));
+                let adopted = store.adopt(&servers::adoption()).await;
+                return adopted.expect("the tables are adopted");
+            }
+            let (pool, schema) = self.database().await;
             let store = MySqlStore::over(pool, Some(&schema));
             store.migrate().await.expect("tables are made");
             store

@@ -2,7 +2,7 @@ use async_trait::async_trait;
 use sqlx::Transaction;
 
 use super::error::Doing;
-use super::{Dialect, Row, SqlStore, Value};
+use super::{Dialect, Form, Insert, Row, SqlStore, TableZone, Value};
 use crate::store::{
     ConsumerStore, FailedEventQuery, FailedEventStore, MarkerStore, StoreError, StoreErrorKind,
     StoreResult, UnitOfWork,
@@ -22,33 +22,80 @@ const INSERT_MARKER: &str =
     SELECT ?, ?, ? FROM (SELECT 1 AS one) AS one
     WHERE NOT EXISTS (SELECT 1 FROM {s}markers WHERE feed_uri = ?)";
 
-const INSERT_FAILED: &str = "INSERT INTO {s}failed_events
-    (feed_uri, failed_at, error_message, event_id, event_content, error_hash_code, title, retries,
-     tags)
-    VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?) RETURNING id";
-const INSERT_FAILED_BESIDE: &str = "INSERT INTO {s}atomfeed_failed_events
-    (failed_event_id, page_uri, updated, published) VALUES (?, ?, ?, ?)";
+const FAILED: Insert = Insert {
+    table: "failed_events",
+    columns: &[
+        "feed_uri",
+        "failed_at",
+        "error_message",
+        "event_id",
+        "event_content",
+        "error_hash_code",
+        "title",
+        "tags",
+        "retries",
+    ],
+};
+const DELETE_FAILED: &str = "DELETE FROM {s}failed_events WHERE id = ?";
+const INSERT_BESIDE: &str = "INSERT INTO {s}atomfeed_failed_events
+    (feed_uri, failed_at, error_message, event_id, event_content, error_hash_code, title, tags,
+     failed_event_id, page_uri, updated, published)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 const SELECT_FAILED: &str = "SELECT failed.id, failed.feed_uri, failed.failed_at,
-     failed.error_message, failed.event_id, failed.event_content, failed.title, failed.retries,
-     failed.tags, beside.page_uri, beside.updated, beside.published
+     failed.error_message, failed.event_id, failed.event_content, failed.title,
+     {?failed_events.retries:failed.retries|COALESCE(beside.retries, 0)},
+     {?failed_events.tags:failed.tags|beside.tags},
+     beside.page_uri, beside.updated, beside.published
     FROM {s}failed_events AS failed
     LEFT JOIN {s}atomfeed_failed_events AS beside ON beside.failed_event_id = failed.id
-    WHERE failed.feed_uri = ? AND failed.id > ? AND failed.retries < ?
+    WHERE failed.feed_uri = ? AND failed.id > ?
+    AND {?failed_events.retries:failed.retries|COALESCE(beside.retries, 0)} < ?
     ORDER BY failed.id LIMIT ?";
+const SELECT_BESIDE: &str = "SELECT failed_event_id, feed_uri, failed_at, error_message, event_id,
+     event_content, title, retries, tags, page_uri, updated, published
+    FROM {s}atomfeed_failed_events
+    WHERE feed_uri = ? AND failed_event_id > ? AND retries < ?
+    ORDER BY failed_event_id LIMIT ?";
 const COUNT_FAILED: &str = "SELECT COUNT(*) FROM {s}failed_events WHERE feed_uri = ?";
-const ADD_RETRY: &str = "UPDATE {s}failed_events SET retries = retries + 1 WHERE id = ?";
-const DELETE_FAILED: &str = "DELETE FROM {s}failed_events WHERE id = ?";
-const DELETE_FAILED_BESIDE: &str =
-    "DELETE FROM {s}atomfeed_failed_events WHERE failed_event_id = ?";
+const COUNT_BESIDE: &str = "SELECT COUNT(*) FROM {s}atomfeed_failed_events WHERE feed_uri = ?";
+// What is set to itself is what MariaDB would set to the present of its own accord.
+const ADD_RETRY: &str = "UPDATE {s}failed_events
+    SET {?failed_events.retries:retries = retries + 1, |}failed_at = failed_at WHERE id = ?";
+const ADD_RETRY_BESIDE: &str =
+    "UPDATE {s}atomfeed_failed_events SET retries = retries + 1 WHERE failed_event_id = ?";
+const INSERT_RETRIES_BESIDE: &str =
+    "INSERT INTO {s}atomfeed_failed_events (failed_event_id, retries) VALUES (?, 1)";
+const ADD_RETRY_OF_WHOLE: &str = "UPDATE {s}atomfeed_failed_events SET retries = retries + 1
+    WHERE failed_event_id = ? AND feed_uri IS NOT NULL";
+const DELETE_WHOLE: &str = "DELETE FROM {s}atomfeed_failed_events
+    WHERE failed_event_id = ? AND feed_uri IS NOT NULL";
+const DELETE_BESIDE: &str = "DELETE FROM {s}atomfeed_failed_events WHERE failed_event_id = ?";
 
-const INSERT_RETRY: &str = "INSERT INTO {s}failed_event_retry_log
+const RETRY_COLUMNS: &[&str] = &[
+    "feed_uri",
+    "failed_at",
+    "error_message",
+    "event_id",
+    "event_content",
+    "error_hash_code",
+];
+const RETRY: Insert = Insert {
+    table: "failed_event_retry_log",
+    columns: RETRY_COLUMNS,
+};
+const INSERT_RETRY_BESIDE: &str = "INSERT INTO {s}atomfeed_failed_event_retry_log
     (feed_uri, failed_at, error_message, event_id, event_content, error_hash_code)
     VALUES (?, ?, ?, ?, ?, ?)";
 const SELECT_RETRIES: &str =
     "SELECT id, feed_uri, failed_at, error_message, event_id, event_content
     FROM {s}failed_event_retry_log WHERE event_id = ? AND feed_uri = ? ORDER BY id";
+const SELECT_RETRIES_BESIDE: &str =
+    "SELECT id, feed_uri, failed_at, error_message, event_id, event_content
+    FROM {s}atomfeed_failed_event_retry_log WHERE event_id = ? AND feed_uri = ? ORDER BY id";
 const DELETE_RETRIES: &str =
     "DELETE FROM {s}failed_event_retry_log WHERE event_id = ? AND feed_uri = ?";
+const DELETE_RETRIES_BESIDE: &str =
+    "DELETE FROM {s}atomfeed_failed_event_retry_log WHERE event_id = ? AND feed_uri = ?";
 
 #[async_trait]
 impl<D: Dialect> ConsumerStore for SqlStore<D> {
@@ -154,6 +201,9 @@ impl<D: Dialect> MarkerStore for SqlUnitOfWork<D> {
             }
             None => {
                 values.push(feed_uri.into());
+                // Somebody else's table may have no key that would keep out a second row.
+                let what = "locking the markers";
+                self.fetch(what, D::LOCK_MARKERS, Vec::new()).await?;
                 INSERT_MARKER
             }
         };
@@ -173,24 +223,45 @@ impl<D: Dialect> MarkerStore for SqlUnitOfWork<D> {
 impl<D: Dialect> FailedEventStore for SqlUnitOfWork<D> {
     async fn park(&mut self, event: &Event, failure: &Failure) -> StoreResult<()> {
         let what = "parking an event in failed_events";
-        let mut values = failure_values(event, failure);
+        let fitted = self
+            .store
+            .layout()
+            .fitted(FAILED.table, "error_message", failure.message());
+        let mut values = failure_values(event, &Failure::new(fitted, failure.at()));
         values.extend([Value::from(event.title()), event.tags_column().into()]);
-        let rows = self.fetch(what, INSERT_FAILED, values).await?;
-        let Some(mut row) = rows.into_iter().next() else {
-            return Err(StoreError::new(
-                StoreErrorKind::Database,
-                format!("{what}: no id"),
-            ));
+        let mut row = values.clone();
+        row.push(0_i64.into());
+        // Never refused: what the table cannot hold stands whole in one of ours.
+        let misfit = self.store.misfit_of_parked(&row);
+        let id = match misfit {
+            None => self.insert_failed(row).await?,
+            Some(misfit) => {
+                tracing::warn!(
+                    feed = %event.feed_uri(),
+                    event = %event.id(),
+                    misfit,
+                    "failed_events cannot hold an event; it is parked in atomfeed_failed_events, where \
+                     no other program finds it"
+                );
+                // It takes its place in the order of the others.
+                let empty = ["", "", "", "", "", "", "", "", ""]
+                    .map(Value::from)
+                    .to_vec();
+                let mut stub = empty;
+                stub[1] = failure.at().into();
+                stub[5] = 0_i64.into();
+                stub[8] = 0_i64.into();
+                let id = self.insert_failed(stub).await?;
+                self.execute(what, DELETE_FAILED, vec![id.into()]).await?;
+                values[2] = failure.message().replace('\0', "\u{fffd}").into();
+                return self.insert_beside(values, id, event).await;
+            }
         };
-        let values = vec![
-            row.required_int()?.into(),
-            event.page_uri().into(),
-            event.updated().into(),
-            event.published().into(),
-        ];
-        self.execute(what, INSERT_FAILED_BESIDE, values)
-            .await
-            .map(drop)
+        let mut beside = vec![Value::Text(None); 8];
+        beside[1] = Value::Time(None);
+        beside[5] = Value::Int(None);
+        beside[7] = values.pop().unwrap_or(Value::Text(None));
+        self.insert_beside(beside, id, event).await
     }
 
     async fn failed_events(&mut self, query: &FailedEventQuery) -> StoreResult<Vec<FailedEvent>> {
@@ -200,20 +271,33 @@ impl<D: Dialect> FailedEventStore for SqlUnitOfWork<D> {
             query.retries_below.map_or(i64::MAX, i64::from).into(),
             i64::from(query.limit).into(),
         ];
-        let rows = self
-            .fetch("reading failed events", SELECT_FAILED, values)
-            .await?;
-        rows.into_iter().map(failed_event).collect()
+        let what = "reading failed events";
+        let zone = self.store.layout().zone();
+        let rows = self.fetch(what, SELECT_FAILED, values.clone()).await?;
+        let failed = rows.into_iter().map(|row| failed_event(row, zone));
+        let mut failed = failed.collect::<StoreResult<Vec<_>>>()?;
+        if self.store.layout().is_adopted() {
+            let rows = self.fetch(what, SELECT_BESIDE, values).await?;
+            for row in rows {
+                failed.push(failed_event(row, TableZone::default())?);
+            }
+            failed.sort_by_key(|failed| failed.id);
+            failed.truncate(query.limit as usize);
+        }
+        Ok(failed)
     }
 
     async fn failed_event_count(&mut self, feed_uri: &FeedUri) -> StoreResult<u64> {
-        let values = vec![feed_uri.as_str().into()];
-        let rows = self
-            .fetch("counting failed events", COUNT_FAILED, values)
-            .await?;
-        rows.into_iter()
-            .next()
-            .map_or(Ok(0), |mut row| row.required_count())
+        let mut count = 0;
+        for statement in [COUNT_FAILED, COUNT_BESIDE] {
+            let values = vec![feed_uri.as_str().into()];
+            let rows = self
+                .fetch("counting failed events", statement, values)
+                .await?;
+            let row = rows.into_iter().next();
+            count += row.map_or(Ok(0), |mut row| row.required_count())?;
+        }
+        Ok(count)
     }
 
     async fn record_failed_retry(
@@ -222,31 +306,45 @@ impl<D: Dialect> FailedEventStore for SqlUnitOfWork<D> {
         failure: &Failure,
     ) -> StoreResult<()> {
         let what = "recording a retry that failed";
-        if self
-            .execute(what, ADD_RETRY, vec![failed.id.into()])
-            .await?
-            == 0
+        let id = || vec![failed.id.into()];
+        if self.execute(what, ADD_RETRY, id()).await? == 0 {
+            if self.execute(what, ADD_RETRY_OF_WHOLE, id()).await? == 0 {
+                return Err(StoreError::not_parked(failed));
+            }
+        } else if !self.store.layout().has(FAILED.table, "retries")
+            && self.execute(what, ADD_RETRY_BESIDE, id()).await? == 0
         {
-            return Err(StoreError::not_parked(failed));
+            self.execute(what, INSERT_RETRIES_BESIDE, id()).await?;
         }
-        let values = failure_values(&failed.event, failure);
-        self.execute(what, INSERT_RETRY, values).await.map(drop)
+        let layout = self.store.layout();
+        let fits = layout.has_table(RETRY.table);
+        let fitted = layout.fitted(RETRY.table, "error_message", failure.message());
+        let row = failure_values(&failed.event, &Failure::new(fitted, failure.at()));
+        if fits && self.store.misfit(&RETRY, &row).is_none() {
+            let doing = || what;
+            let store = self.store.clone();
+            let inserted = store.insert(&mut self.transaction, doing, &RETRY, [row]);
+            return inserted.await.map(drop);
+        }
+        self.execute(what, INSERT_RETRY_BESIDE, row).await.map(drop)
     }
 
     async fn remove_failed_event(&mut self, failed: &FailedEvent) -> StoreResult<()> {
         let what = "removing a failed event that succeeded";
-        if self
-            .execute(what, DELETE_FAILED, vec![failed.id.into()])
-            .await?
-            == 0
-        {
-            return Err(StoreError::not_parked(failed));
+        let id = || vec![failed.id.into()];
+        match self.execute(what, DELETE_FAILED, id()).await? {
+            0 if self.execute(what, DELETE_WHOLE, id()).await? == 0 => {
+                return Err(StoreError::not_parked(failed));
+            }
+            0 => {}
+            _ => drop(self.execute(what, DELETE_BESIDE, id()).await?),
         }
-        self.execute(what, DELETE_FAILED_BESIDE, vec![failed.id.into()])
-            .await?;
         let event = &failed.event;
-        let values = vec![event.id().as_str().into(), event.feed_uri().as_str().into()];
-        self.execute(what, DELETE_RETRIES, values).await.map(drop)
+        for statement in self.of_retries(DELETE_RETRIES, DELETE_RETRIES_BESIDE) {
+            let values = vec![event.id().as_str().into(), event.feed_uri().as_str().into()];
+            self.execute(what, statement, values).await?;
+        }
+        Ok(())
     }
 
     async fn retry_log(
@@ -254,11 +352,84 @@ impl<D: Dialect> FailedEventStore for SqlUnitOfWork<D> {
         feed_uri: &FeedUri,
         event_id: &EntryId,
     ) -> StoreResult<Vec<FailedEventRetryLog>> {
-        let values = vec![event_id.as_str().into(), feed_uri.as_str().into()];
-        let rows = self
-            .fetch("reading the retry log", SELECT_RETRIES, values)
-            .await?;
-        rows.into_iter().map(retry).collect()
+        let mut retries = Vec::new();
+        let zone = self.store.layout().zone();
+        for statement in self.of_retries(SELECT_RETRIES, SELECT_RETRIES_BESIDE) {
+            let values = vec![event_id.as_str().into(), feed_uri.as_str().into()];
+            let rows = self
+                .fetch("reading the retry log", statement, values)
+                .await?;
+            let zone = match statement {
+                SELECT_RETRIES => zone,
+                _ => TableZone::default(),
+            };
+            for row in rows {
+                retries.push(retry(row, zone)?);
+            }
+        }
+        // The two tables number their rows apart.
+        retries.sort_by_key(|retry| retry.failure.at());
+        Ok(retries)
+    }
+}
+
+impl<D: Dialect> SqlStore<D> {
+    fn misfit_of_parked(&self, row: &[Value]) -> Option<String> {
+        // Its tags go beside where there is no column.
+        let has_tags = self.layout().has(FAILED.table, "tags");
+        let mut cells = FAILED.columns.iter().zip(row);
+        cells.find_map(|(column, value)| match *column {
+            "tags" if !has_tags => None,
+            column => self.layout().misfit(FAILED.table, column, value),
+        })
+    }
+}
+
+impl<D: Dialect> SqlUnitOfWork<D> {
+    async fn insert_failed(&mut self, row: Vec<Value>) -> StoreResult<i64> {
+        let doing = || "parking an event in failed_events";
+        let sql = self.store.statements.insert(&FAILED, Form::AnsweringId);
+        let values = self.store.cells(&FAILED, row);
+        let rows = D::fetch(&mut self.transaction, sql, values)
+            .await
+            .doing(doing)?;
+        match rows.into_iter().next() {
+            Some(mut row) => row.required_int(),
+            None => Err(StoreError::new(
+                StoreErrorKind::Database,
+                format!("{}: it was given no id", doing()),
+            )),
+        }
+    }
+
+    /// The columns of a row that is not in `failed_events`, or NULLs, and what that has no columns for.
+    async fn insert_beside(
+        &mut self,
+        mut values: Vec<Value>,
+        id: i64,
+        event: &Event,
+    ) -> StoreResult<()> {
+        let what = "parking an event in atomfeed_failed_events";
+        values.extend([
+            id.into(),
+            event.page_uri().into(),
+            event.updated().into(),
+            event.published().into(),
+        ]);
+        self.execute(what, INSERT_BESIDE, values).await.map(drop)
+    }
+
+    /// A statement on the retry log that is there, and one on that beside it.
+    fn of_retries(&self, there: &'static str, beside: &'static str) -> Vec<&'static str> {
+        let layout = self.store.layout();
+        let mut statements = Vec::new();
+        if layout.has_table(RETRY.table) {
+            statements.push(there);
+        }
+        if layout.is_adopted() {
+            statements.push(beside);
+        }
+        statements
     }
 }
 
@@ -279,8 +450,21 @@ fn failure_values(event: &Event, failure: &Failure) -> Vec<Value> {
     ]
 }
 
+/// A table without a key on the feed may hold several rows for it: alike, they are one.
 fn one_marker(rows: Vec<Row>) -> StoreResult<Option<Marker>> {
-    rows.into_iter().next().map(marker).transpose()
+    let mut markers = rows.into_iter().map(marker);
+    let first = markers.next().transpose()?;
+    for other in markers {
+        if Some(other?) != first {
+            let feed = first.as_ref().map_or("", |first| first.feed_uri().as_str());
+            let context = format!(
+                "reading the marker of {feed}: the table markers has several rows for it, which \
+                 differ; delete all but the right one"
+            );
+            return Err(StoreError::new(StoreErrorKind::InvalidData, context));
+        }
+    }
+    Ok(first)
 }
 
 fn marker(mut row: Row) -> StoreResult<Marker> {
@@ -291,10 +475,10 @@ fn marker(mut row: Row) -> StoreResult<Marker> {
     Ok(marker.on_page(row.text_or_empty()?))
 }
 
-fn failed_event(mut row: Row) -> StoreResult<FailedEvent> {
+fn failed_event(mut row: Row, zone: TableZone) -> StoreResult<FailedEvent> {
     let id = row.required_int()?;
     let feed_uri = feed_uri(&mut row)?;
-    let failure = failure(&mut row)?;
+    let failure = failure(&mut row, zone)?;
     let event_id = entry_id(&mut row)?;
     let content = row.text_or_empty()?;
     let title = row.text_or_empty()?;
@@ -313,17 +497,17 @@ fn failed_event(mut row: Row) -> StoreResult<FailedEvent> {
     ))
 }
 
-fn retry(mut row: Row) -> StoreResult<FailedEventRetryLog> {
+fn retry(mut row: Row, zone: TableZone) -> StoreResult<FailedEventRetryLog> {
     let id = row.required_int()?;
     let feed_uri = feed_uri(&mut row)?;
-    let failure = failure(&mut row)?;
+    let failure = failure(&mut row, zone)?;
     let event = Event::new(entry_id(&mut row)?, feed_uri).with_text("", row.text_or_empty()?);
     Ok(FailedEventRetryLog::new(id, &event, failure))
 }
 
 /// Columns failed_at and error_message. A row without a time is as old as can be.
-fn failure(row: &mut Row) -> StoreResult<Failure> {
-    let at = row.time()?.unwrap_or_default();
+fn failure(row: &mut Row, zone: TableZone) -> StoreResult<Failure> {
+    let at = row.time_in(zone)?.unwrap_or_default();
     Ok(Failure::new(row.text_or_empty()?, at))
 }
 

@@ -3,6 +3,7 @@ use std::future::Future;
 use sqlx::{Connection, Database, SqlStr};
 
 use super::SqlStore;
+use super::layout::Column;
 use super::value::{Row, Value};
 use crate::store::StoreResult;
 
@@ -23,6 +24,10 @@ pub trait Dialect: Database<Connection: Connection<Database = Self>> {
     const LOCK_FEED_STATE: &'static str =
         "SELECT strategy, sealed_until, last_timestamp FROM {s}atomfeed_feed_state WHERE id = 1
         FOR UPDATE";
+
+    /// Holds a lock until the end of the transaction under which markers are made.
+    const LOCK_MARKERS: &'static str =
+        "SELECT name FROM {s}atomfeed_locks WHERE name = 'markers' FOR UPDATE";
 
     /// Whether a statement that fails takes the whole transaction with it. Where it does, a row that
     /// may be there already is guarded against in the statement itself.
@@ -46,8 +51,45 @@ pub trait Dialect: Database<Connection: Connection<Database = Self>> {
         values: Vec<Value>,
     ) -> impl Future<Output = sqlx::Result<Vec<Row>>> + Send;
 
-    /// Makes the tables, and adds what is missing to those of an earlier version.
-    fn migrate(store: &SqlStore<Self>) -> impl Future<Output = StoreResult<()>> + Send;
+    /// Whether categories are matched as somebody else's column compares them, where it has a
+    /// collation of its own.
+    const COLLATES: bool = false;
+
+    /// Lists the columns of the tables of the feed, in the schema that is the value: table, column,
+    /// type, greatest length in characters, in bytes, character set, digits of a second.
+    const COLUMNS: &'static str;
+
+    /// Finds an index of `event_records` that begins with `uuid`, in the schema that is the value.
+    const UUID_INDEX: &'static str;
+
+    /// Says, in one row of two numbers, which transaction is the oldest that is open, and which is the
+    /// next to begin, where the database says so.
+    const TRANSACTIONS: Option<&'static str> = None;
+
+    /// What a column holds.
+    fn column(found: &Found) -> Column;
+
+    /// Makes the tables, and adds what is missing to those of an earlier version; of somebody else's,
+    /// only those beside.
+    fn migrate(
+        store: &SqlStore<Self>,
+        adopts: bool,
+    ) -> impl Future<Output = StoreResult<()>> + Send;
+}
+
+/// A column as the database describes it.
+#[derive(Debug)]
+pub struct Found {
+    /// The name of its type, in lower case.
+    pub kind: String,
+    /// So many characters at most.
+    pub characters: Option<u64>,
+    /// So many bytes at most.
+    pub bytes: Option<u64>,
+    /// The name of its character set, where it has one of its own.
+    pub charset: Option<String>,
+    /// How many digits of a second are kept.
+    pub digits: Option<u64>,
 }
 
 /// The two primitives of a [`Dialect`], for a database type of sqlx. They cannot be written

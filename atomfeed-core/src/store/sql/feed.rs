@@ -2,7 +2,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use super::error::Doing;
-use super::{Dialect, Row, SqlStore, Value};
+use super::{Dialect, Matching, Row, SqlStore, Value};
 use crate::chunking::{
     ChunkingChange, ChunkingHistory, ChunkingHistoryEntry, ChunkingStrategy, InvalidChunkingHistory,
 };
@@ -12,14 +12,11 @@ use crate::{EventRecord, FeedScope};
 /// A statement over the rows of a feed: all of them, or those of a category in any spelling. The
 /// category is the first value that is bound.
 macro_rules! over_feed {
-    ($scope:expr, $select:literal, $conditions:literal) => {
+    ($scope:expr, $select:literal, $conditions:literal $(, $before:literal, $after:literal)?) => {
         match $scope {
-            FeedScope::All => concat!($select, " WHERE ", $conditions),
+            FeedScope::All => concat!($($before,)? $select, " WHERE ", $conditions $(, $after)?),
             FeedScope::Category(_) => concat!(
-                $select,
-                " WHERE category IN (SELECT category FROM {s}atomfeed_categories WHERE folded = ?) \
-                 AND ",
-                $conditions
+                $($before,)? $select, " WHERE {of_category} AND ", $conditions $(, $after)?
             ),
         }
     };
@@ -31,9 +28,10 @@ const SET_SEALED_UNTIL: &str = "UPDATE {s}atomfeed_feed_state SET sealed_until =
 const SELECT_HISTORY: &str = "SELECT chunk_length, start FROM {s}chunking_history ORDER BY id";
 const INSERT_HISTORY: &str = "INSERT INTO {s}chunking_history (chunk_length, start) VALUES (?, ?)";
 
-const NEWEST_ID: &str = "SELECT MAX(id) FROM {s}event_records";
-const NEWEST_TIMESTAMP: &str = "SELECT MAX(timestamp) FROM {s}event_records";
-const COUNT_ALL: &str = "SELECT COUNT(*) FROM {s}event_records WHERE id > ?";
+const NEWEST_ID: &str = "SELECT id FROM {s}event_records WHERE id <= ? {shown}
+    ORDER BY id DESC LIMIT 1";
+const NEWEST_TIMESTAMP: &str = "SELECT MAX(timestamp) FROM {s}event_records WHERE id <= ? {shown}";
+const COUNT_ALL: &str = "SELECT COUNT(*) FROM {s}event_records WHERE id > ? {shown}";
 
 const POSITION_BELOW: &str = "SELECT event_id, event_count FROM {s}atomfeed_positions
     WHERE feed = ? AND event_count <= ? ORDER BY event_count DESC LIMIT 1";
@@ -43,6 +41,12 @@ const INSERT_POSITION: &str =
     "INSERT {unless} INTO {s}atomfeed_positions (feed, event_count, event_id)
     VALUES (?, ?, ?) {there}";
 
+const SELECT_CATEGORIES_THROUGH: &str =
+    "SELECT categories_through FROM {s}atomfeed_feed_state WHERE id = 1";
+const SET_CATEGORIES_THROUGH: &str = "UPDATE {s}atomfeed_feed_state SET categories_through = ?
+    WHERE id = 1 AND COALESCE(categories_through, 0) < ?";
+const SELECT_SPELLINGS: &str =
+    "SELECT DISTINCT category FROM {s}event_records WHERE id > ? AND id <= ?";
 const SELECT_CATEGORIES: &str = "SELECT category FROM {s}atomfeed_categories";
 const SELECT_OFFSET_MARKER: &str =
     "SELECT event_id, event_count FROM {s}event_records_offset_marker WHERE category = ?";
@@ -121,9 +125,15 @@ impl<D: Dialect> FeedStore for SqlStore<D> {
             .await?;
         let count = last.event_count + count(rows)?;
         let rows = self
-            .fetch(&mut transaction, doing, NEWEST_TIMESTAMP, Vec::new())
+            .fetch(
+                &mut transaction,
+                doing,
+                NEWEST_TIMESTAMP,
+                vec![i64::MAX.into()],
+            )
             .await?;
-        let reached = state.reached(&history, count, newest(rows)?, now);
+        let newest = self.newest(rows)?;
+        let reached = state.reached(&history, count, newest, now);
         let entry = change.plan(&history, reached)?;
         self.execute(
             &mut transaction,
@@ -143,15 +153,17 @@ impl<D: Dialect> FeedStore for SqlStore<D> {
     ) -> StoreResult<Vec<EventRecord>> {
         let sql = over_feed!(
             scope,
-            "SELECT id, uuid, title, timestamp, uri, object, category, date_created, tags
+            "SELECT id, uuid, title, timestamp, {?event_records.uri:uri|NULL}, object, category,
+             {?event_records.date_created:date_created|NULL}, {?event_records.tags:tags|NULL}
              FROM {s}event_records",
-            "id > ? AND id <= ? ORDER BY id LIMIT ? OFFSET ?"
+            "id > ? AND id <= ? {shown} ORDER BY id LIMIT ? OFFSET ?"
         );
-        let through = range.through.unwrap_or(i64::MAX);
-        let mut values = scope_values(scope);
+        let shown = self.shown_through().await?;
+        let through = range.through.unwrap_or(shown).min(shown);
+        let mut values = self.scope_values(scope).await?;
         values.extend([range.after, through].map(Value::from));
         values.extend([range.limit, range.skip].map(Value::from));
-        records(self.read("reading events", sql, values).await?)
+        self.records_of(self.read("reading events", sql, values).await?)
     }
 
     async fn records_between(
@@ -161,52 +173,60 @@ impl<D: Dialect> FeedStore for SqlStore<D> {
     ) -> StoreResult<Vec<EventRecord>> {
         let sql = over_feed!(
             scope,
-            "SELECT id, uuid, title, timestamp, uri, object, category, date_created, tags
+            "SELECT id, uuid, title, timestamp, {?event_records.uri:uri|NULL}, object, category,
+             {?event_records.date_created:date_created|NULL}, {?event_records.tags:tags|NULL}
              FROM {s}event_records",
-            "timestamp >= ? AND timestamp < ? ORDER BY id"
+            "timestamp >= ? AND timestamp < ? AND id <= ? {shown} ORDER BY id"
         );
-        let mut values = scope_values(scope);
-        values.push(bounds.start.unwrap_or(BEFORE_ALL_TIME).into());
-        values.push(bounds.end.into());
-        records(
-            self.read("reading the events of a time", sql, values)
-                .await?,
-        )
+        let mut values = self.scope_values(scope).await?;
+        let start = bounds.start.unwrap_or(BEFORE_ALL_TIME);
+        for time in [start, bounds.end] {
+            values.push(
+                self.layout()
+                    .value("event_records", "timestamp", time.into()),
+            );
+        }
+        values.push(self.shown_through().await?.into());
+        let rows = self
+            .read("reading the events of a time", sql, values)
+            .await?;
+        let mut records = self.records_of(rows)?;
+        // An hour that comes twice in the column's zone is in both of its times.
+        records.retain(|record| record.timestamp >= start && record.timestamp < bounds.end);
+        Ok(records)
     }
 
     async fn count(&self, scope: &FeedScope, after: i64, through: Option<i64>) -> StoreResult<u64> {
         let sql = over_feed!(
             scope,
             "SELECT COUNT(*) FROM {s}event_records",
-            "id > ? AND id <= ?"
+            "id > ? AND id <= ? {shown}"
         );
-        let mut values = scope_values(scope);
-        values.extend([after, through.unwrap_or(i64::MAX)].map(Value::from));
+        let shown = self.shown_through().await?;
+        let mut values = self.scope_values(scope).await?;
+        values.extend([after, through.unwrap_or(shown).min(shown)].map(Value::from));
         count(self.read("counting events", sql, values).await?)
     }
 
     async fn every_nth_id(&self, scope: &FeedScope, after: i64, n: u64) -> StoreResult<Vec<i64>> {
-        let sql = match scope {
-            FeedScope::All => {
-                "SELECT id FROM (SELECT id, ROW_NUMBER() OVER (ORDER BY id) AS nth
-                 FROM {s}event_records WHERE id > ?) AS numbered WHERE nth % ? = 0 ORDER BY id"
-            }
-            FeedScope::Category(_) => {
-                "SELECT id FROM (SELECT id, ROW_NUMBER() OVER (ORDER BY id) AS nth
-                 FROM {s}event_records
-                 WHERE category IN (SELECT category FROM {s}atomfeed_categories WHERE folded = ?)
-                 AND id > ?) AS numbered WHERE nth % ? = 0 ORDER BY id"
-            }
-        };
-        let mut values = scope_values(scope);
-        values.extend([after.into(), n.max(1).into()]);
+        let sql = over_feed!(
+            scope,
+            "SELECT id, ROW_NUMBER() OVER (ORDER BY id) AS nth FROM {s}event_records",
+            "id > ? AND id <= ? {shown}",
+            "SELECT id FROM (",
+            ") AS numbered WHERE nth % ? = 0 ORDER BY id"
+        );
+        let mut values = self.scope_values(scope).await?;
+        let shown = self.shown_through().await?;
+        values.extend([after.into(), shown.into(), n.max(1).into()]);
         let rows = self.read("finding positions", sql, values).await?;
         rows.into_iter().map(|mut row| row.required_int()).collect()
     }
 
     async fn newest_id(&self) -> StoreResult<i64> {
+        let values = vec![self.shown_through().await?.into()];
         let rows = self
-            .read("reading the newest event", NEWEST_ID, Vec::new())
+            .read("reading the newest event", NEWEST_ID, values)
             .await?;
         let newest = rows
             .into_iter()
@@ -217,14 +237,15 @@ impl<D: Dialect> FeedStore for SqlStore<D> {
     }
 
     async fn newest_timestamp(&self) -> StoreResult<Option<DateTime<Utc>>> {
-        newest(
-            self.read("reading the newest time", NEWEST_TIMESTAMP, Vec::new())
+        let values = vec![self.shown_through().await?.into()];
+        self.newest(
+            self.read("reading the newest time", NEWEST_TIMESTAMP, values)
                 .await?,
         )
     }
 
     async fn position_below(&self, scope: &FeedScope, count: u64) -> StoreResult<OffsetMarker> {
-        let values = vec![scope.key().into(), count.into()];
+        let values = vec![self.key(scope).into(), count.into()];
         let rows = self
             .read("reading a position", POSITION_BELOW, values)
             .await?;
@@ -236,7 +257,7 @@ impl<D: Dialect> FeedStore for SqlStore<D> {
         scope: &FeedScope,
         count: u64,
     ) -> StoreResult<Option<OffsetMarker>> {
-        let values = vec![scope.key().into(), count.into()];
+        let values = vec![self.key(scope).into(), count.into()];
         position(
             self.read("reading a position", POSITION_ABOVE, values)
                 .await?,
@@ -249,7 +270,7 @@ impl<D: Dialect> FeedStore for SqlStore<D> {
         positions: &[OffsetMarker],
     ) -> StoreResult<()> {
         let doing = || format!("keeping positions of the feed of {scope}");
-        let key = scope.key();
+        let key = self.key(scope);
         let mut transaction = self.begin_writing(doing).await?;
         for position in positions {
             let values = vec![
@@ -283,6 +304,7 @@ impl<D: Dialect> FeedStore for SqlStore<D> {
     }
 
     async fn categories(&self) -> StoreResult<Vec<String>> {
+        self.learn_categories().await?;
         let rows = self
             .read("reading the categories", SELECT_CATEGORIES, Vec::new())
             .await?;
@@ -320,19 +342,81 @@ impl<D: Dialect> FeedStore for SqlStore<D> {
     }
 }
 
+impl<D: Dialect> SqlStore<D> {
+    /// What the statements of a feed are given first.
+    async fn scope_values(&self, scope: &FeedScope) -> StoreResult<Vec<Value>> {
+        let matching = self.statements.matching();
+        if matching == Matching::Folded && scope.category().is_some() {
+            self.learn_categories().await?;
+        }
+        Ok(matching.values(scope))
+    }
+
+    fn key(&self, scope: &FeedScope) -> String {
+        self.statements.matching().key(scope)
+    }
+
+    /// Takes over the spellings of categories that another program has written.
+    async fn learn_categories(&self) -> StoreResult<()> {
+        if !self.layout().is_adopted() {
+            return Ok(());
+        }
+        let doing = || "learning how categories are spelled";
+        let rows = self
+            .read(doing(), SELECT_CATEGORIES_THROUGH, Vec::new())
+            .await?;
+        let through = rows.into_iter().next().map(|mut row| row.int());
+        let through = through.transpose()?.flatten().unwrap_or_default();
+        let newest = self.newest_id().await?;
+        if newest <= through {
+            return Ok(());
+        }
+        let values = vec![through.into(), newest.into()];
+        let rows = self.read(doing(), SELECT_SPELLINGS, values).await?;
+        let mut transaction = self.begin_writing(doing).await?;
+        self.lock_feed_state(&mut transaction).await?;
+        for mut row in rows {
+            let category = row.text()?.filter(|category| !category.is_empty());
+            self.keep_category(&mut transaction, category.as_deref())
+                .await?;
+        }
+        let values = vec![newest.into(), newest.into()];
+        self.execute(&mut transaction, doing, SET_CATEGORIES_THROUGH, values)
+            .await?;
+        transaction.commit().await.doing(doing)
+    }
+
+    fn records_of(&self, rows: Vec<Row>) -> StoreResult<Vec<EventRecord>> {
+        let zone = self.layout().zone();
+        let records = rows.into_iter().map(|mut row| {
+            Ok(EventRecord {
+                id: row.required_int()?,
+                uuid: row.text_or_empty()?,
+                title: row.text()?,
+                // A row without a time is as old as can be.
+                timestamp: row.time_in(zone)?.unwrap_or_default(),
+                uri: row.text()?,
+                content: row.text()?,
+                category: row.text()?,
+                date_created: row.time_in(zone)?,
+                tags: row.text()?,
+            })
+        });
+        records.collect()
+    }
+
+    fn newest(&self, rows: Vec<Row>) -> StoreResult<Option<DateTime<Utc>>> {
+        let zone = self.layout().zone();
+        let newest = rows.into_iter().next().map(|mut row| row.time_in(zone));
+        Ok(newest.transpose()?.flatten())
+    }
+}
+
 /// The first time that every database can compare with.
 const BEFORE_ALL_TIME: DateTime<Utc> = match DateTime::from_timestamp(-62_135_596_800, 0) {
     Some(time) => time,
     None => DateTime::UNIX_EPOCH,
 };
-
-fn scope_values(scope: &FeedScope) -> Vec<Value> {
-    scope
-        .category()
-        .map(|category| category.folded().into())
-        .into_iter()
-        .collect()
-}
 
 fn history_entries(rows: Vec<Row>) -> StoreResult<Vec<ChunkingHistoryEntry>> {
     rows.into_iter()
@@ -349,37 +433,10 @@ fn history_values(entry: ChunkingHistoryEntry) -> Vec<Value> {
     vec![entry.chunk_length.into(), entry.start.into()]
 }
 
-fn records(rows: Vec<Row>) -> StoreResult<Vec<EventRecord>> {
-    rows.into_iter()
-        .map(|mut row| {
-            Ok(EventRecord {
-                id: row.required_int()?,
-                uuid: row.text_or_empty()?,
-                title: row.text()?,
-                timestamp: row.required_time()?,
-                uri: row.text()?,
-                content: row.text()?,
-                category: row.text()?,
-                date_created: row.time()?,
-                tags: row.text()?,
-            })
-        })
-        .collect()
-}
-
 fn count(rows: Vec<Row>) -> StoreResult<u64> {
     rows.into_iter()
         .next()
         .map_or(Ok(0), |mut row| row.required_count())
-}
-
-fn newest(rows: Vec<Row>) -> StoreResult<Option<DateTime<Utc>>> {
-    Ok(rows
-        .into_iter()
-        .next()
-        .map(|mut row| row.time())
-        .transpose()?
-        .flatten())
 }
 
 fn position(rows: Vec<Row>) -> StoreResult<Option<OffsetMarker>> {

@@ -3,10 +3,14 @@
 //! Every statement is written once, with `?` placeholders; a [`Dialect`] says how a database runs
 //! it. A further database adds a dialect, and no store.
 
+mod adopt;
 mod consumer;
 mod dialect;
 mod error;
 mod feed;
+mod horizon;
+mod layout;
+mod matching;
 mod migrations;
 #[cfg(feature = "mysql")]
 mod mysql;
@@ -19,6 +23,7 @@ mod sequencer;
 mod sqlite;
 mod statements;
 mod value;
+mod zone;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -27,8 +32,13 @@ use std::sync::Arc;
 use sqlx::pool::PoolConnection;
 use sqlx::{Pool, Transaction};
 
-pub use self::dialect::Dialect;
+pub use self::adopt::Adoption;
+pub use self::dialect::{Dialect, Found};
 use self::error::Doing;
+use self::horizon::Horizon;
+use self::layout::Layout;
+pub use self::layout::{Alphabet, Column};
+use self::matching::Matching;
 #[cfg(feature = "mysql")]
 pub use self::mysql::MySqlStore;
 #[cfg(feature = "postgres")]
@@ -36,8 +46,9 @@ pub use self::postgres::PostgresStore;
 pub use self::schema::SchemaName;
 #[cfg(feature = "sqlite")]
 pub use self::sqlite::SqliteStore;
-use self::statements::Statements;
+use self::statements::{Form, Insert, Statements};
 pub use self::value::{Row, Value};
+pub use self::zone::TableZone;
 use super::StoreResult;
 
 /// Events, markers and failures in the tables of a database. Clones share its pool.
@@ -45,6 +56,12 @@ pub struct SqlStore<D: Dialect> {
     pool: Pool<D>,
     schema: Option<SchemaName>,
     statements: Arc<Statements>,
+    /// Up to where events are shown, where another program may still write one below.
+    horizon: Option<Arc<Horizon>>,
+    /// Whether this library gives events their places.
+    sequences: bool,
+    /// Whether a uuid is looked for, so that an event with a known one can be refused.
+    knows_uuids: bool,
 }
 
 impl<D: Dialect> SqlStore<D> {
@@ -56,8 +73,36 @@ impl<D: Dialect> SqlStore<D> {
         Self {
             pool,
             schema: schema.cloned(),
-            statements: Arc::new(Statements::of::<D>(schema)),
+            statements: Arc::new(Statements::of::<D>(
+                schema,
+                Layout::default(),
+                Matching::default(),
+            )),
+            horizon: None,
+            sequences: true,
+            knows_uuids: true,
         }
+    }
+
+    /// Matches categories only as they are spelled; else the feed `/encounter/` carries events stored
+    /// as `Encounter`, too. A feed whose readers have begun stays as it is: its pages differ.
+    #[must_use]
+    pub fn with_exact_categories(mut self) -> Self {
+        let matching = match self.statements.matching() {
+            Matching::Folded | Matching::Exact => Matching::Exact,
+            Matching::Collation | Matching::ExactBytes => Matching::ExactBytes,
+        };
+        self.set_statements(self.statements.layout().clone(), matching);
+        self
+    }
+
+    fn set_statements(&mut self, layout: Layout, matching: Matching) {
+        let schema = self.schema.as_ref();
+        self.statements = Arc::new(Statements::of::<D>(schema, layout, matching));
+    }
+
+    fn layout(&self) -> &Layout {
+        self.statements.layout()
     }
 
     /// The pool through which the tables are reached.
@@ -68,7 +113,7 @@ impl<D: Dialect> SqlStore<D> {
     /// A statement as this database takes it, with `?` for each value.
     #[cfg(feature = "testing")]
     pub(crate) fn render(statement: &'static str) -> sqlx::SqlStr {
-        Statements::of::<D>(None).get(statement)
+        Statements::of::<D>(None, Layout::default(), Matching::default()).get(statement)
     }
 
     /// Makes the tables, and adds what is missing to those of an earlier version. Safe to call
@@ -76,9 +121,10 @@ impl<D: Dialect> SqlStore<D> {
     ///
     /// # Errors
     ///
-    /// When tables of these names are there that are not ours, or nothing may be written.
+    /// [`StoreErrorKind::Refused`](super::StoreErrorKind::Refused) when tables of these names are there
+    /// that are not ours (see [`adopt`](Self::adopt)); else when nothing may be written.
     pub async fn migrate(&self) -> StoreResult<()> {
-        D::migrate(self).await
+        D::migrate(self, false).await
     }
 
     async fn connection(&self) -> StoreResult<PoolConnection<D>> {
@@ -120,6 +166,39 @@ impl<D: Dialect> SqlStore<D> {
             .doing(what)
     }
 
+    /// Inserts rows, of each the values of the columns that the table has, as they take them.
+    async fn insert<W: Into<Cow<'static, str>>>(
+        &self,
+        conn: &mut D::Connection,
+        what: impl FnOnce() -> W,
+        insert: &Insert,
+        rows: impl IntoIterator<Item = Vec<Value>>,
+    ) -> StoreResult<u64> {
+        let rows: Vec<_> = rows.into_iter().collect();
+        let sql = self.statements.insert(insert, Form::Rows(rows.len()));
+        let values = rows.into_iter().flat_map(|row| self.cells(insert, row));
+        D::execute(conn, sql, values.collect()).await.doing(what)
+    }
+
+    /// The values of a row for the columns that the table has, as they take them.
+    fn cells(&self, insert: &Insert, row: Vec<Value>) -> Vec<Value> {
+        let layout = self.layout();
+        let cells = insert.columns.iter().zip(row);
+        let cells = cells.filter(|(column, _)| layout.has(insert.table, column));
+        cells
+            .map(|(column, value)| layout.value(insert.table, column, value))
+            .collect()
+    }
+
+    /// Why a row does not fit the table.
+    fn misfit(&self, insert: &Insert, row: &[Value]) -> Option<String> {
+        if !self.layout().is_adopted() {
+            return None;
+        }
+        let mut cells = insert.columns.iter().zip(row);
+        cells.find_map(|(column, value)| self.layout().misfit(insert.table, column, value))
+    }
+
     /// Runs a query, and takes all of its rows.
     async fn fetch<W: Into<Cow<'static, str>>>(
         &self,
@@ -140,6 +219,9 @@ impl<D: Dialect> Clone for SqlStore<D> {
             pool: self.pool.clone(),
             schema: self.schema.clone(),
             statements: Arc::clone(&self.statements),
+            horizon: self.horizon.clone(),
+            sequences: self.sequences,
+            knows_uuids: self.knows_uuids,
         }
     }
 }

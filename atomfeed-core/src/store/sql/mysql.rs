@@ -1,14 +1,15 @@
 use std::str::FromStr;
 
-use chrono::{DateTime, NaiveDateTime, Utc};
+use chrono::{DateTime, Utc};
 use sqlx::mysql::{
     MySqlArguments, MySqlConnectOptions, MySqlConnection, MySqlPoolOptions, MySqlRow,
 };
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, Connection, MySql, Row as _, TypeInfo, ValueRef};
 
-use super::dialect::{Dialect, primitives};
+use super::dialect::{Dialect, Found, primitives};
 use super::error::Doing;
+use super::layout::{Alphabet, Column};
 use super::migrations::{self, File};
 use super::value::{Row, Value};
 use super::{SchemaName, SqlStore};
@@ -20,10 +21,16 @@ use crate::store::{StoreError, StoreErrorKind, StoreResult};
 /// committed into `event_records`.
 pub type MySqlStore = SqlStore<MySql>;
 
-const MIGRATIONS: &[File] = &[(
+/// Those beside the tables of the feed, and these.
+const BESIDE: &[File] = &[(
     1,
+    "beside",
+    include_str!("../../../migrations/mysql/0001_beside.sql"),
+)];
+const TABLES: &[File] = &[(
+    2,
     "tables",
-    include_str!("../../../migrations/mysql/0001_tables.sql"),
+    include_str!("../../../migrations/mysql/0002_tables.sql"),
 )];
 
 impl MySqlStore {
@@ -68,9 +75,43 @@ impl Dialect for MySql {
 
     const BEGIN: &'static str = "BEGIN";
 
+    const COLLATES: bool = true;
+
+    const COLUMNS: &'static str = "SELECT table_name, column_name, data_type,
+         character_maximum_length, character_octet_length, character_set_name, datetime_precision
+        FROM information_schema.columns WHERE table_schema = COALESCE(?, DATABASE())
+        AND table_name IN ('event_records', 'event_records_queue', 'chunking_history',
+         'event_records_offset_marker', 'markers', 'failed_events', 'failed_event_retry_log')";
+
+    const UUID_INDEX: &'static str = "SELECT index_name FROM information_schema.statistics
+        WHERE table_schema = COALESCE(?, DATABASE()) AND table_name = 'event_records'
+        AND column_name = 'uuid' AND seq_in_index = 1";
+
     primitives!(MySqlConnection, bind, cell);
 
-    async fn migrate(store: &MySqlStore) -> StoreResult<()> {
+    fn column(found: &Found) -> Column {
+        match found.kind.as_str() {
+            kind @ ("timestamp" | "datetime") => Column::Time {
+                zoned: kind == "timestamp",
+                fractions: found.digits == Some(6),
+                unix: kind == "timestamp",
+            },
+            kind if kind.ends_with("char") || kind.ends_with("text") => Column::Text {
+                // Of a text type, the bytes are the limit.
+                characters: found.characters.filter(|_| kind.ends_with("char")),
+                bytes: found.bytes.filter(|_| kind.ends_with("text")),
+                alphabet: match found.charset.as_deref() {
+                    Some("utf8" | "utf8mb3" | "ucs2") => Alphabet::BasicPlane,
+                    Some("latin1") => Alphabet::Latin1,
+                    Some("ascii") => Alphabet::Ascii,
+                    _ => Alphabet::Unicode,
+                },
+            },
+            _ => Column::Other,
+        }
+    }
+
+    async fn migrate(store: &MySqlStore, adopts: bool) -> StoreResult<()> {
         let doing = || "making the tables of the feed in MariaDB";
         // Of its own, since it is closed in the end: with it go its lock and its default database.
         let mut conn = store.connection().await?.detach();
@@ -97,7 +138,12 @@ impl Dialect for MySql {
                     .await
                     .doing(doing)?;
             }
-            migrations::run(&mut conn, MIGRATIONS).await
+            migrations::run(&mut conn, BESIDE).await?;
+            migrations::claim(store, &mut conn, adopts).await?;
+            match adopts {
+                true => Ok(()),
+                false => migrations::run(&mut conn, TABLES).await,
+            }
         };
         let migrated = migrated.await;
         let closed = conn.close().await.doing(doing);
@@ -113,6 +159,7 @@ fn bind<'q>(
         Value::Int(value) => query.bind(value),
         Value::Text(value) => query.bind(value),
         Value::Time(value) => query.bind(value.map(|time: DateTime<Utc>| time.naive_utc())),
+        Value::LocalTime(value) => query.bind(value),
     }
 }
 
@@ -123,11 +170,15 @@ fn cell(row: &MySqlRow, index: usize) -> sqlx::Result<Value> {
     }
     let kind = raw.type_info().name().to_owned();
     Ok(match kind.as_str() {
-        "TIMESTAMP" | "DATETIME" => match row.try_get::<NaiveDateTime, _>(index) {
-            Ok(time) => Value::from(time.and_utc()),
+        "TIMESTAMP" | "DATETIME" => {
+            // The connection is in UTC, and a TIMESTAMP is converted to that.
+            let time = match kind.as_str() {
+                "TIMESTAMP" => row.try_get(index).map(|time| Value::Time(Some(time))),
+                _ => row.try_get(index).map(|time| Value::LocalTime(Some(time))),
+            };
             // A zero date, say. As a text it is refused where the time matters, and only there.
-            Err(error) => Value::Text(Some(error.to_string())),
-        },
+            time.unwrap_or_else(|error| Value::Text(Some(error.to_string())))
+        }
         unsigned if unsigned.ends_with("INT UNSIGNED") => {
             let number = row.try_get::<u64, _>(index)?;
             Value::from(i64::try_from(number).map_err(|error| sqlx::Error::Decode(error.into()))?)

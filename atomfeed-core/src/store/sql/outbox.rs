@@ -3,7 +3,7 @@ use chrono::{DateTime, Utc};
 use sqlx::Connection;
 
 use super::error::Doing;
-use super::{Dialect, Row, SqlStore, Value};
+use super::{Dialect, Form, Insert, Row, SqlStore, Value};
 use crate::category::fold;
 use crate::chunking::ChunkingStrategy;
 use crate::store::{
@@ -11,20 +11,27 @@ use crate::store::{
 };
 use crate::{EventRecord, NewEvent};
 
-const INSERT_RECORD: &str = "INSERT INTO {s}event_records
-    (uuid, title, timestamp, uri, object, category, date_created, tags)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
+/// The columns of `event_records` and `event_records_queue`, but for the id.
+const COLUMNS: &[&str] = &[
+    "uuid",
+    "title",
+    "timestamp",
+    "uri",
+    "object",
+    "category",
+    "date_created",
+    "tags",
+];
 
-const INSERT_QUEUED: &str = "INSERT INTO {s}event_records_queue
-    (uuid, title, timestamp, uri, object, category, date_created, tags)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
+pub(super) const RECORD: Insert = Insert {
+    table: "event_records",
+    columns: COLUMNS,
+};
 
-/// In one statement, which does nothing when the event is there already.
-const INSERT_QUEUED_GUARDED: &str = "INSERT INTO {s}event_records_queue
-    (uuid, title, timestamp, uri, object, category, date_created, tags)
-    SELECT ?, ?, ?, ?, ?, ?, ?, ?
-    WHERE NOT EXISTS (SELECT 1 FROM {s}event_records WHERE uuid = ?)
-    ON CONFLICT DO NOTHING";
+pub(super) const QUEUED: Insert = Insert {
+    table: "event_records_queue",
+    columns: COLUMNS,
+};
 
 const FIND_RECORD: &str = "SELECT id FROM {s}event_records WHERE uuid = ?";
 
@@ -48,6 +55,16 @@ impl<D: Dialect> OutboxStore for SqlStore<D> {
         now: DateTime<Utc>,
     ) -> StoreResult<()> {
         event.validate()?;
+        let record = EventRecord::of(event, 0, event.published().unwrap_or(now));
+        // Also what would not fit where it goes from the queue.
+        for table in [&QUEUED, &RECORD] {
+            if let Some(misfit) = self.misfit(table, &record_values(&record)) {
+                return Err(StoreError::new(
+                    StoreErrorKind::Refused,
+                    format!("publishing event {}: it has {misfit}", event.uuid()),
+                ));
+            }
+        }
         match D::WRITES_ONE_AT_A_TIME {
             true => self.publish_directly(conn, event, now).await,
             false => self.queue(conn, event, now).await,
@@ -78,13 +95,8 @@ impl<D: Dialect> SqlStore<D> {
         let mut transaction = conn.begin().await.doing(doing)?;
         let state = self.lock_feed_state(&mut transaction).await?;
         let record = EventRecord::of(event, 0, state.timestamp(event, now)?);
-        self.execute(
-            &mut transaction,
-            doing,
-            INSERT_RECORD,
-            record_values(&record),
-        )
-        .await?;
+        let row = record_values(&record);
+        self.insert(&mut transaction, doing, &RECORD, [row]).await?;
         self.keep_category(&mut transaction, record.category.as_deref())
             .await?;
         if state.strategy == Some(ChunkingStrategy::Time) {
@@ -108,26 +120,28 @@ impl<D: Dialect> SqlStore<D> {
             timestamp = feed_state(rows)?.timestamp(event, now)?;
         }
         let record = EventRecord::of(event, 0, timestamp);
-        let mut values = record_values(&record);
+        let row = record_values(&record);
         let uuid = Value::from(record.uuid.as_str());
-        let is_new = match D::ERRORS_END_TRANSACTIONS {
-            true => {
+        let is_new = match (self.knows_uuids, D::ERRORS_END_TRANSACTIONS) {
+            (false, _) => {
+                self.insert(conn, doing, &QUEUED, [row]).await?;
+                true
+            }
+            // In one statement, which does nothing when the event is there already.
+            (true, true) => {
+                let sql = self.statements.insert(&QUEUED, Form::UnlessPublished);
+                let mut values = self.cells(&QUEUED, row);
                 values.push(uuid);
-                self.execute(conn, doing, INSERT_QUEUED_GUARDED, values)
-                    .await?
-                    > 0
+                D::execute(conn, sql, values).await.doing(doing)? > 0
             }
             // A guard in the statement would lock the rows that it looks at, on MariaDB, and the
             // sequencer would wait for every publisher; INSERT IGNORE would cut what is too long.
-            false => {
-                let is_new = self
-                    .fetch(conn, doing, FIND_RECORD, vec![uuid])
-                    .await?
-                    .is_empty();
-                if is_new {
-                    self.execute(conn, doing, INSERT_QUEUED, values).await?;
+            (true, false) => {
+                let found = self.fetch(conn, doing, FIND_RECORD, vec![uuid]).await?;
+                if found.is_empty() {
+                    self.insert(conn, doing, &QUEUED, [row]).await?;
                 }
-                is_new
+                found.is_empty()
             }
         };
         match is_new {

@@ -1,12 +1,13 @@
 use std::str::FromStr;
 
-use chrono::{DateTime, NaiveDateTime, Utc};
+use chrono::{DateTime, Utc};
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgPoolOptions, PgRow};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, Connection, Postgres, Row as _, TypeInfo, ValueRef};
 
-use super::dialect::{Dialect, primitives};
+use super::dialect::{Dialect, Found, primitives};
 use super::error::Doing;
+use super::layout::{Alphabet, Column};
 use super::migrations::{self, File};
 use super::value::{Row, Value};
 use super::{SchemaName, SqlStore};
@@ -18,10 +19,16 @@ use crate::store::{StoreError, StoreErrorKind, StoreResult};
 /// sequencer moves what has committed into `event_records`, in an order that no reader can overtake.
 pub type PostgresStore = SqlStore<Postgres>;
 
-const MIGRATIONS: &[File] = &[(
+/// Those beside the tables of the feed, and these.
+const BESIDE: &[File] = &[(
     1,
+    "beside",
+    include_str!("../../../migrations/postgres/0001_beside.sql"),
+)];
+const TABLES: &[File] = &[(
+    2,
     "tables",
-    include_str!("../../../migrations/postgres/0001_tables.sql"),
+    include_str!("../../../migrations/postgres/0002_tables.sql"),
 )];
 
 /// Held while tables are made; any number that nobody else uses.
@@ -72,24 +79,62 @@ impl Dialect for Postgres {
     // A statement must see what was committed before it, whatever the pool's own level is.
     const BEGIN: &'static str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 
+    const COLUMNS: &'static str = "SELECT table_name::text, column_name::text, data_type::text,
+         character_maximum_length::bigint, NULL::bigint, NULL::text, datetime_precision::bigint
+        FROM information_schema.columns WHERE table_schema = COALESCE(?, current_schema())
+        AND table_name IN ('event_records', 'event_records_queue', 'chunking_history',
+         'event_records_offset_marker', 'markers', 'failed_events', 'failed_event_retry_log')";
+
+    const UUID_INDEX: &'static str = "SELECT indexrelid::bigint FROM pg_index
+        JOIN pg_class ON pg_class.oid = indrelid
+        JOIN pg_namespace ON pg_namespace.oid = relnamespace
+        JOIN pg_attribute ON attrelid = indrelid AND attnum = indkey[0]
+        WHERE nspname = COALESCE(?, current_schema()) AND relname = 'event_records'
+        AND attname = 'uuid' AND indpred IS NULL";
+
+    const TRANSACTIONS: Option<&'static str> = Some(
+        "SELECT pg_snapshot_xmin(now.snapshot)::text::bigint,
+         pg_snapshot_xmax(now.snapshot)::text::bigint
+        FROM (SELECT pg_current_snapshot() AS snapshot) AS now",
+    );
+
     primitives!(PgConnection, bind, cell);
 
-    async fn migrate(store: &PostgresStore) -> StoreResult<()> {
+    fn column(found: &Found) -> Column {
+        match found.kind.as_str() {
+            "timestamp without time zone" | "timestamp with time zone" => Column::Time {
+                zoned: found.kind.ends_with("with time zone"),
+                fractions: found.digits.is_none_or(|digits| digits == 6),
+                unix: false,
+            },
+            kind if kind.contains("char") || kind == "text" => Column::Text {
+                characters: found.characters,
+                bytes: None,
+                alphabet: Alphabet::Unicode,
+            },
+            _ => Column::Other,
+        }
+    }
+
+    async fn migrate(store: &PostgresStore, adopts: bool) -> StoreResult<()> {
         let doing = || "making the tables of the feed in PostgreSQL";
         // One transaction, which holds the lock and ends with it.
         let mut transaction = store.begin_writing(doing).await?;
         let lock = sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(MIGRATION_LOCK);
         lock.execute(&mut *transaction).await.doing(doing)?;
         if let Some(schema) = &store.schema {
-            for sql in [
-                format!("CREATE SCHEMA IF NOT EXISTS {schema}"),
-                format!("SET LOCAL search_path TO {schema}"),
-            ] {
+            let make = (!adopts).then(|| format!("CREATE SCHEMA IF NOT EXISTS {schema}"));
+            let search = format!("SET LOCAL search_path TO {schema}");
+            for sql in make.into_iter().chain([search]) {
                 let query = sqlx::query(AssertSqlSafe(sql));
                 query.execute(&mut *transaction).await.doing(doing)?;
             }
         }
-        migrations::run(&mut *transaction, MIGRATIONS).await?;
+        migrations::run(&mut *transaction, BESIDE).await?;
+        migrations::claim(store, &mut transaction, adopts).await?;
+        if !adopts {
+            migrations::run(&mut *transaction, TABLES).await?;
+        }
         transaction.commit().await.doing(doing)
     }
 }
@@ -102,6 +147,7 @@ fn bind<'q>(
         Value::Int(value) => query.bind(value),
         Value::Text(value) => query.bind(value),
         Value::Time(value) => query.bind(value),
+        Value::LocalTime(value) => query.bind(value),
     }
 }
 
@@ -115,7 +161,7 @@ fn cell(row: &PgRow, index: usize) -> sqlx::Result<Value> {
         "INT2" => Value::from(i64::from(row.try_get::<i16, _>(index)?)),
         "INT4" => Value::from(i64::from(row.try_get::<i32, _>(index)?)),
         "INT8" => Value::from(row.try_get::<i64, _>(index)?),
-        "TIMESTAMP" => Value::from(row.try_get::<NaiveDateTime, _>(index)?.and_utc()),
+        "TIMESTAMP" => Value::LocalTime(Some(row.try_get(index)?)),
         "TIMESTAMPTZ" => Value::from(row.try_get::<DateTime<Utc>, _>(index)?),
         _ => Value::Text(Some(row.try_get(index)?)),
     })

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{Connection, Transaction};
 
 use super::error::Doing;
-use super::outbox::record_values;
+use super::outbox::{RECORD, record_values};
 use super::{Dialect, Row, SqlStore, Value};
 use crate::EventRecord;
 use crate::chunking::ChunkingStrategy;
@@ -17,7 +17,9 @@ use crate::store::{
 const IS_QUEUED: &str = "SELECT id FROM {s}event_records_queue LIMIT 1";
 
 const SELECT_QUEUED: &str =
-    "SELECT id, uuid, title, timestamp, uri, object, category, date_created, tags
+    "SELECT id, uuid, title, timestamp, {?event_records_queue.uri:uri|NULL}, object, category,
+     {?event_records_queue.date_created:date_created|NULL},
+     {?event_records_queue.tags:tags|NULL}
     FROM {s}event_records_queue ORDER BY id LIMIT ?";
 
 const SET_ASIDE: &str = "INSERT INTO {s}atomfeed_set_aside
@@ -27,16 +29,6 @@ const SET_ASIDE: &str = "INSERT INTO {s}atomfeed_set_aside
 
 /// How many rows a statement moves at once; what is left over goes in smaller ones.
 const WIDTHS: [usize; 4] = [500, 50, 5, 1];
-
-static INSERT_RECORDS: LazyLock<[String; 4]> = LazyLock::new(|| {
-    WIDTHS.map(|width| {
-        let rows = vec!["(?, ?, ?, ?, ?, ?, ?, ?)"; width].join(", ");
-        format!(
-            "INSERT INTO {{s}}event_records
-            (uuid, title, timestamp, uri, object, category, date_created, tags) VALUES {rows}"
-        )
-    })
-});
 
 static DELETE_QUEUED: LazyLock<[String; 4]> = LazyLock::new(|| {
     WIDTHS.map(|width| {
@@ -49,6 +41,14 @@ static DELETE_QUEUED: LazyLock<[String; 4]> = LazyLock::new(|| {
 impl<D: Dialect> SequencedStore for SqlStore<D> {
     async fn sequence(&self, limit: u32, now: DateTime<Utc>) -> StoreResult<Sequenced> {
         let doing = || "moving events from event_records_queue into event_records";
+        if !self.sequences {
+            let context = format!(
+                "{}: the tables were adopted, and their own program does this; both at once would \
+                 double events. Adopt them for sequencing once it does not",
+                doing()
+            );
+            return Err(StoreError::new(StoreErrorKind::Refused, context));
+        }
         // Without a lock, so that an idle sequencer costs nothing.
         if self.read(doing(), IS_QUEUED, Vec::new()).await?.is_empty() {
             return Ok(Sequenced::default());
@@ -63,7 +63,7 @@ impl<D: Dialect> SequencedStore for SqlStore<D> {
             .await?;
         let mut queued = rows
             .into_iter()
-            .map(|row| queued(row, now))
+            .map(|row| self.queued(row, now))
             .collect::<StoreResult<Vec<_>>>()?;
         let last = assign_times(&mut queued, state, now);
         let mut sequenced = Sequenced {
@@ -71,7 +71,7 @@ impl<D: Dialect> SequencedStore for SqlStore<D> {
             ..Sequenced::default()
         };
 
-        sequenced.set_aside = self.insert(&mut transaction, &queued, now).await?;
+        sequenced.set_aside = self.insert_queued(&mut transaction, &queued, now).await?;
         sequenced.moved = queued.len() as u64 - sequenced.set_aside;
         self.delete(&mut transaction, &queued).await?;
         let categories: BTreeSet<_> = queued
@@ -114,39 +114,43 @@ fn assign_times(
 struct Queued {
     record: EventRecord,
     /// Why it cannot be moved, whatever the database says.
-    unreadable: Option<StoreError>,
-}
-
-/// Takes a row as far as it can be read.
-fn queued(mut row: Row, now: DateTime<Utc>) -> StoreResult<Queued> {
-    let mut record = EventRecord::new(row.required_int()?, row.text_or_empty()?, now);
-    let mut unreadable = None;
-    record.title = row.text()?;
-    match row.required_time() {
-        Ok(timestamp) => record.timestamp = timestamp,
-        Err(error) => unreadable = Some(error),
-    }
-    record.uri = row.text()?;
-    record.content = row.text()?;
-    record.category = row.text()?;
-    match row.time() {
-        Ok(date_created) => record.date_created = date_created,
-        Err(error) => unreadable = Some(error),
-    }
-    record.tags = row.text()?;
-    Ok(Queued { record, unreadable })
+    unfit: Option<String>,
 }
 
 impl<D: Dialect> SqlStore<D> {
+    /// Takes a row as far as it can be read.
+    fn queued(&self, mut row: Row, now: DateTime<Utc>) -> StoreResult<Queued> {
+        let zone = self.layout().zone();
+        let mut record = EventRecord::new(row.required_int()?, row.text_or_empty()?, now);
+        let mut unreadable = None;
+        record.title = row.text()?;
+        match row.time_in(zone) {
+            Ok(timestamp) => record.timestamp = timestamp.unwrap_or(now),
+            Err(error) => unreadable = Some(error.to_string()),
+        }
+        record.uri = row.text()?;
+        record.content = row.text()?;
+        record.category = row.text()?;
+        match row.time_in(zone) {
+            Ok(date_created) => record.date_created = date_created.or(Some(record.timestamp)),
+            Err(error) => unreadable = Some(error.to_string()),
+        }
+        record.tags = row.text()?;
+        // Where a database would cut what does not fit, and say nothing.
+        let misfit = self.misfit(&RECORD, &record_values(&record));
+        let unfit = unreadable.or(misfit.map(|misfit| format!("it has {misfit}")));
+        Ok(Queued { record, unfit })
+    }
+
     /// Writes records in their order, and says how many had to be set aside.
-    async fn insert(
+    async fn insert_queued(
         &self,
         transaction: &mut Transaction<'_, D>,
         queued: &[Queued],
         now: DateTime<Utc>,
     ) -> StoreResult<u64> {
         let doing = || "moving events into event_records";
-        if queued.iter().any(|queued| queued.unreadable.is_some()) {
+        if queued.iter().any(|queued| queued.unfit.is_some()) {
             return self.insert_each(transaction, queued, now).await;
         }
         let mut savepoint = transaction.begin().await.doing(doing)?;
@@ -162,11 +166,10 @@ impl<D: Dialect> SqlStore<D> {
 
     async fn insert_all(&self, conn: &mut D::Connection, mut queued: &[Queued]) -> StoreResult<()> {
         let doing = || "moving events into event_records";
-        for (width, statement) in WIDTHS.into_iter().zip(INSERT_RECORDS.iter()) {
+        for width in WIDTHS {
             while let Some((some, rest)) = queued.split_at_checked(width) {
-                let values = some.iter().flat_map(|queued| record_values(&queued.record));
-                self.execute(conn, doing, statement, values.collect())
-                    .await?;
+                let rows = some.iter().map(|queued| record_values(&queued.record));
+                self.insert(conn, doing, &RECORD, rows).await?;
                 queued = rest;
             }
         }
@@ -184,8 +187,8 @@ impl<D: Dialect> SqlStore<D> {
         for queued in all {
             let record = &queued.record;
             let doing = || format!("moving event {} into event_records", record.uuid);
-            let reason = match &queued.unreadable {
-                Some(error) => reason(error),
+            let reason = match &queued.unfit {
+                Some(unfit) => unfit.clone(),
                 None => {
                     let mut savepoint = transaction.begin().await.doing(doing)?;
                     let inserted = self

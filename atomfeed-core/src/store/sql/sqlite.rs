@@ -9,10 +9,11 @@ use sqlx::sqlite::{
 use sqlx::{Row as _, Sqlite, TypeInfo, ValueRef};
 
 use super::SqlStore;
-use super::dialect::{Dialect, primitives};
+use super::dialect::{Dialect, Found, primitives};
 use super::error::Doing;
+use super::layout::{Alphabet, Column};
 use super::migrations::{self, File};
-use super::value::{Row, Value, format_time};
+use super::value::{Row, Value, format_local, format_time};
 use crate::store::{StoreError, StoreErrorKind, StoreResult};
 
 /// Events, markers and failures in an SQLite file.
@@ -26,18 +27,17 @@ pub type SqliteStore = SqlStore<Sqlite>;
 /// How long a transaction waits for another's to end before it fails as locked.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 
-const MIGRATIONS: &[File] = &[
-    (
-        1,
-        "tables",
-        include_str!("../../../migrations/sqlite/0001_tables.sql"),
-    ),
-    (
-        2,
-        "queue",
-        include_str!("../../../migrations/sqlite/0002_queue.sql"),
-    ),
-];
+/// Those beside the tables of the feed, and these.
+const BESIDE: &[File] = &[(
+    1,
+    "beside",
+    include_str!("../../../migrations/sqlite/0001_beside.sql"),
+)];
+const TABLES: &[File] = &[(
+    2,
+    "tables",
+    include_str!("../../../migrations/sqlite/0002_tables.sql"),
+)];
 
 impl SqliteStore {
     /// Opens a file, and makes it and the tables where they are missing.
@@ -85,15 +85,49 @@ impl Dialect for Sqlite {
     const LOCK_FEED_STATE: &'static str = "UPDATE {s}atomfeed_feed_state SET id = id WHERE id = 1
         RETURNING strategy, sealed_until, last_timestamp";
 
+    // The whole file is locked already.
+    const LOCK_MARKERS: &'static str = "SELECT name FROM {s}atomfeed_locks";
+
     const WRITES_ONE_AT_A_TIME: bool = true;
+
+    const COLUMNS: &'static str =
+        "SELECT tables.name, columns.name, lower(columns.type), NULL, NULL,
+         NULL, NULL
+        FROM sqlite_master AS tables, pragma_table_info(tables.name) AS columns
+        WHERE tables.type = 'table' AND COALESCE(?, '') = ''";
+
+    const UUID_INDEX: &'static str = "SELECT indexes.name
+        FROM pragma_index_list('event_records') AS indexes, pragma_index_info(indexes.name) AS columns
+        WHERE columns.seqno = 0 AND columns.name = 'uuid' AND COALESCE(?, '') = ''";
 
     primitives!(SqliteConnection, bind, cell);
 
-    async fn migrate(store: &SqliteStore) -> StoreResult<()> {
+    fn column(found: &Found) -> Column {
+        // Lengths are not enforced, and times are texts.
+        match found.kind.as_str() {
+            "timestamp" | "datetime" => Column::Time {
+                zoned: false,
+                fractions: true,
+                unix: false,
+            },
+            kind if kind.contains("int") => Column::Other,
+            _ => Column::Text {
+                characters: None,
+                bytes: None,
+                alphabet: Alphabet::Unicode,
+            },
+        }
+    }
+
+    async fn migrate(store: &SqliteStore, adopts: bool) -> StoreResult<()> {
         let doing = || "making the tables of the feed in the SQLite database";
         // Held to the end: sqlx's own lock does nothing on SQLite.
         let mut transaction = store.begin_writing(doing).await?;
-        migrations::run(&mut *transaction, MIGRATIONS).await?;
+        migrations::run(&mut *transaction, BESIDE).await?;
+        migrations::claim(store, &mut transaction, adopts).await?;
+        if !adopts {
+            migrations::run(&mut *transaction, TABLES).await?;
+        }
         transaction.commit().await.doing(doing)
     }
 }
@@ -106,6 +140,7 @@ fn bind<'q>(
         Value::Int(value) => query.bind(value),
         Value::Text(value) => query.bind(value),
         Value::Time(value) => query.bind(value.map(format_time)),
+        Value::LocalTime(value) => query.bind(value.map(format_local)),
     }
 }
 

@@ -1,53 +1,137 @@
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
 
 use super::Dialect;
+use super::layout::Layout;
+use super::matching::Matching;
 use super::schema::SchemaName;
 
-/// The statements of a store as its database takes them.
+/// The statements of a store as its database and its tables take them.
 ///
-/// They are written once: `?` for a value, `{s}` before the name of each table, `INSERT {unless} …
-/// {there}` for a row that may be there already. This puts the schema and the database's own words
-/// in, and keeps the result.
+/// They are written once:
+///
+/// | written | put in |
+/// |---|---|
+/// | `?` | a value |
+/// | `{s}` | the schema, before the name of each table |
+/// | `INSERT {unless} … {there}` | the words for a row that may be there already |
+/// | `{?table.column:this|that}` | `this` where the table has the column, else `that` |
+/// | `{of_category}` | the condition that an event is of the category, which is the next value |
+/// | `{shown}` | the condition that an event is shown, where not all of them are |
 pub(super) struct Statements {
     prefix: String,
     numbered: bool,
     unless_there: (&'static str, &'static str),
-    rendered: RwLock<HashMap<&'static str, SqlStr>>,
+    layout: Layout,
+    matching: Matching,
+    rendered: RwLock<HashMap<Key, SqlStr>>,
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum Key {
+    Text(&'static str),
+    Insert(&'static str, Form),
+}
+
+/// A row that is inserted: of these columns, those that the table has.
+#[derive(Debug)]
+pub(super) struct Insert {
+    pub(super) table: &'static str,
+    pub(super) columns: &'static [&'static str],
+}
+
+/// How a row, or several, are inserted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Form {
+    /// So many rows.
+    Rows(usize),
+    /// One row, and its `id` is answered.
+    AnsweringId,
+    /// One row, unless an event record has its uuid, which is the last value.
+    UnlessPublished,
 }
 
 impl Statements {
-    pub(super) fn of<D: Dialect>(schema: Option<&SchemaName>) -> Self {
+    pub(super) fn of<D: Dialect>(
+        schema: Option<&SchemaName>,
+        layout: Layout,
+        matching: Matching,
+    ) -> Self {
         Self {
             prefix: schema.map(SchemaName::prefix).unwrap_or_default(),
             numbered: D::NUMBERED_PLACEHOLDERS,
             unless_there: D::INSERT_UNLESS_THERE,
+            layout,
+            matching,
             rendered: RwLock::default(),
         }
     }
 
+    pub(super) fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    pub(super) fn matching(&self) -> Matching {
+        self.matching
+    }
+
     pub(super) fn get(&self, statement: &'static str) -> SqlStr {
+        self.cached(Key::Text(statement), || statement.to_owned())
+    }
+
+    pub(super) fn insert(&self, insert: &Insert, form: Form) -> SqlStr {
+        self.cached(Key::Insert(insert.table, form), || {
+            let table = insert.table;
+            let columns: Vec<_> = self.columns(insert).collect();
+            let row = vec!["?"; columns.len()].join(", ");
+            let columns = columns.join(", ");
+            let into = format!("INSERT INTO {{s}}{table} ({columns})");
+            match form {
+                Form::Rows(rows) => {
+                    let rows = vec![format!("({row})"); rows].join(", ");
+                    format!("{into} VALUES {rows}")
+                }
+                Form::AnsweringId => format!("{into} VALUES ({row}) RETURNING id"),
+                Form::UnlessPublished => format!(
+                    "{into} SELECT {row}
+                    WHERE NOT EXISTS (SELECT 1 FROM {{s}}event_records WHERE uuid = ?)
+                    ON CONFLICT DO NOTHING"
+                ),
+            }
+        })
+    }
+
+    /// The columns of an insert that the table has.
+    pub(super) fn columns(&self, insert: &Insert) -> impl Iterator<Item = &'static str> {
+        let columns = insert.columns.iter().copied();
+        columns.filter(|column| self.layout.has(insert.table, column))
+    }
+
+    fn cached(&self, key: Key, statement: impl FnOnce() -> String) -> SqlStr {
         let rendered = self.rendered.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(sql) = rendered.get(statement) {
+        if let Some(sql) = rendered.get(&key) {
             return sql.clone();
         }
         drop(rendered);
         // Made of constants and a name that was checked; values are bound.
-        let sql = AssertSqlSafe(std::sync::Arc::<str>::from(self.render(statement))).into_sql_str();
+        let sql = AssertSqlSafe(Arc::<str>::from(self.render(&statement()))).into_sql_str();
         let mut rendered = self
             .rendered
             .write()
             .unwrap_or_else(PoisonError::into_inner);
-        rendered.insert(statement, sql.clone());
+        rendered.insert(key, sql.clone());
         sql
     }
 
     fn render(&self, statement: &str) -> String {
         let (unless, there) = self.unless_there;
-        let statement = statement
+        let statement = self
+            .choose(statement)
+            .replace("{of_category}", self.matching.condition())
+            .replace("{shown}", if self.layout.is_adopted() { SHOWN } else { "" })
             .replace("{s}", &self.prefix)
             .replace("{unless}", unless)
             .replace("{there}", there);
@@ -61,12 +145,38 @@ impl Statements {
         }
         sql
     }
+
+    /// Puts in what the table has a column for, or what stands for it. What is no such choice stays.
+    fn choose(&self, statement: &str) -> String {
+        let mut pieces = statement.split("{?");
+        let mut chosen = pieces.next().unwrap_or_default().to_owned();
+        for piece in pieces {
+            let parts = piece.split_once('}').and_then(|(choice, rest)| {
+                let (column, either) = choice.split_once(':')?;
+                let (table, column) = column.split_once('.')?;
+                let (this, that) = either.split_once('|')?;
+                let has = self.layout.has(table, column);
+                Some((if has { this } else { that }, rest))
+            });
+            match parts {
+                Some((choice, rest)) => chosen.extend([choice, rest]),
+                None => chosen.extend(["{?", piece]),
+            }
+        }
+        chosen
+    }
 }
+
+/// Beside foreign publishers: not below an id up to which everything that was there was shown.
+const SHOWN: &str = "AND id > COALESCE((SELECT last_id FROM {s}atomfeed_gaps
+    WHERE first_id <= event_records.id ORDER BY first_id DESC LIMIT 1), -1)";
 
 impl fmt::Debug for Statements {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Statements")
             .field("prefix", &self.prefix)
+            .field("layout", &self.layout)
+            .field("matching", &self.matching)
             .finish_non_exhaustive()
     }
 }
@@ -74,15 +184,21 @@ impl fmt::Debug for Statements {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use super::super::TableZone;
+    use super::super::layout::Column;
     use super::*;
+
+    fn of(schema: Option<&SchemaName>, layout: Layout) -> Statements {
+        Statements::of::<sqlx::Sqlite>(schema, layout, Matching::default())
+    }
 
     #[test]
     fn statements_are_rendered_for_the_database() {
         let statement = "SELECT a FROM {s}t WHERE b = ? AND c IN (SELECT d FROM {s}u WHERE e > ?)";
         let schema = SchemaName::new("clinlims").unwrap();
-        let plain = Statements::of::<sqlx::Sqlite>(None);
+        let plain = of(None, Layout::default());
         assert_eq!(plain.get(statement).as_str(), statement.replace("{s}", ""));
-        let mut numbered = Statements::of::<sqlx::Sqlite>(Some(&schema));
+        let mut numbered = of(Some(&schema), Layout::default());
         numbered.numbered = true;
         for _again in 0..2 {
             assert_eq!(
@@ -91,5 +207,32 @@ mod tests {
                  AND c IN (SELECT d FROM clinlims.u WHERE e > $2)"
             );
         }
+    }
+
+    #[test]
+    fn statements_are_rendered_for_the_tables() {
+        let found = vec![("t".to_owned(), "a".to_owned(), Column::Other)];
+        let adopted = of(None, Layout::adopted(TableZone::default(), found));
+        let managed = of(None, Layout::default());
+        let statement = "SELECT {?t.a:a|NULL}, {?t.b:b|NULL AS b} FROM {s}t";
+        assert_eq!(
+            adopted.get(statement).as_str(),
+            "SELECT a, NULL AS b FROM t"
+        );
+        assert_eq!(managed.get(statement).as_str(), "SELECT a, b FROM t");
+        let insert = Insert {
+            table: "t",
+            columns: &["a", "b"],
+        };
+        let rendered =
+            |statements: &Statements, form| statements.insert(&insert, form).as_str().to_owned();
+        assert_eq!(
+            rendered(&adopted, Form::Rows(2)),
+            "INSERT INTO t (a) VALUES (?), (?)"
+        );
+        assert_eq!(
+            rendered(&managed, Form::AnsweringId),
+            "INSERT INTO t (a, b) VALUES (?, ?) RETURNING id"
+        );
     }
 }

@@ -1,5 +1,6 @@
 use chrono::{DateTime, NaiveDateTime, Utc};
 
+use super::TableZone;
 use crate::store::{StoreError, StoreErrorKind, StoreResult};
 
 /// What is bound to a placeholder: typed also where it is NULL, since PostgreSQL refuses NULLs of
@@ -12,6 +13,8 @@ pub enum Value {
     Text(Option<String>),
     /// A time, in UTC.
     Time(Option<DateTime<Utc>>),
+    /// A time in a column that does not say of which zone it is.
+    LocalTime(Option<NaiveDateTime>),
 }
 
 impl From<i64> for Value {
@@ -69,6 +72,15 @@ impl From<Option<DateTime<Utc>>> for Value {
     }
 }
 
+impl Value {
+    fn is_null(&self) -> bool {
+        matches!(
+            self,
+            Self::Int(None) | Self::Text(None) | Self::Time(None) | Self::LocalTime(None)
+        )
+    }
+}
+
 /// A row as a database answered it, column by column, in the order of the statement.
 #[derive(Debug, Clone)]
 pub struct Row {
@@ -91,7 +103,7 @@ impl Row {
     pub fn int(&mut self) -> StoreResult<Option<i64>> {
         match self.cells.next() {
             Some(Value::Int(value)) => Ok(value),
-            Some(Value::Text(None) | Value::Time(None)) => Ok(None),
+            Some(value) if value.is_null() => Ok(None),
             other => Err(unexpected("a whole number", other.as_ref())),
         }
     }
@@ -124,7 +136,7 @@ impl Row {
     pub fn text(&mut self) -> StoreResult<Option<String>> {
         match self.cells.next() {
             Some(Value::Text(value)) => Ok(value),
-            Some(Value::Int(None) | Value::Time(None)) => Ok(None),
+            Some(value) if value.is_null() => Ok(None),
             Some(Value::Int(Some(number))) => Ok(Some(number.to_string())),
             other => Err(unexpected("a text", other.as_ref())),
         }
@@ -139,39 +151,43 @@ impl Row {
         Ok(self.text()?.unwrap_or_default())
     }
 
-    /// The next column, a time in UTC.
+    /// The next column, a time; in UTC, where the column does not say of which zone it is.
     ///
     /// # Errors
     ///
     /// When the column holds something else.
     pub fn time(&mut self) -> StoreResult<Option<DateTime<Utc>>> {
+        self.time_in(TableZone::default())
+    }
+
+    /// The next column, a time; in a zone, where the column does not say of which it is.
+    ///
+    /// # Errors
+    ///
+    /// When the column holds something else.
+    pub fn time_in(&mut self, zone: TableZone) -> StoreResult<Option<DateTime<Utc>>> {
         match self.cells.next() {
             Some(Value::Time(value)) => Ok(value),
-            Some(Value::Int(None) | Value::Text(None)) => Ok(None),
-            Some(Value::Text(Some(text))) => match parse_time(&text) {
+            Some(Value::LocalTime(Some(local))) => Ok(Some(zone.read_local(local))),
+            Some(value) if value.is_null() => Ok(None),
+            Some(Value::Text(Some(text))) => match parse_time(&text, zone) {
                 Some(time) => Ok(Some(time)),
                 None => Err(unexpected("a time", Some(&Value::Text(Some(text))))),
             },
             other => Err(unexpected("a time", other.as_ref())),
         }
     }
-
-    /// The next column, a time in UTC that must be there.
-    ///
-    /// # Errors
-    ///
-    /// Also when it is NULL.
-    pub fn required_time(&mut self) -> StoreResult<DateTime<Utc>> {
-        self.time()?.ok_or_else(|| unexpected("a time", None))
-    }
 }
 
 fn unexpected(wanted: &str, found: Option<&Value>) -> StoreError {
     let found = match found {
-        None | Some(Value::Int(None) | Value::Text(None) | Value::Time(None)) => "NULL".to_owned(),
+        None => "NULL".to_owned(),
+        Some(value) if value.is_null() => "NULL".to_owned(),
         Some(Value::Int(Some(number))) => number.to_string(),
         Some(Value::Text(Some(text))) => format!("{text:?}"),
-        Some(Value::Time(Some(time))) => time.to_string(),
+        Some(Value::Time(time)) => format!("{time:?}"),
+        Some(Value::LocalTime(time)) => format!("{time:?}"),
+        Some(other) => format!("{other:?}"),
     };
     let context = format!("reading a column that should hold {wanted}: it holds {found}");
     StoreError::new(StoreErrorKind::InvalidData, context)
@@ -183,7 +199,13 @@ pub(super) fn format_time(time: DateTime<Utc>) -> String {
     time.format("%Y-%m-%d %H:%M:%S%.6f").to_string()
 }
 
-fn parse_time(text: &str) -> Option<DateTime<Utc>> {
+/// The same of a time that says no zone.
+#[cfg(feature = "sqlite")]
+pub(super) fn format_local(time: NaiveDateTime) -> String {
+    time.format("%Y-%m-%d %H:%M:%S%.6f").to_string()
+}
+
+fn parse_time(text: &str, zone: TableZone) -> Option<DateTime<Utc>> {
     // As programs write them that use SQLite's own functions, or RFC 3339.
     if let Ok(time) = DateTime::parse_from_rfc3339(text) {
         return Some(time.to_utc());
@@ -192,7 +214,7 @@ fn parse_time(text: &str) -> Option<DateTime<Utc>> {
     let naive = formats
         .iter()
         .find_map(|format| NaiveDateTime::parse_from_str(text, format).ok());
-    naive.map(|naive| naive.and_utc())
+    naive.map(|naive| zone.read_local(naive))
 }
 
 #[cfg(all(test, feature = "sqlite"))]
@@ -213,6 +235,9 @@ mod tests {
         .map(|text| text.parse::<DateTime<Utc>>().unwrap());
         let texts = times.map(format_time);
         assert!(texts.is_sorted());
-        assert_eq!(texts.map(|text| parse_time(&text).unwrap()), times);
+        assert_eq!(
+            texts.map(|text| parse_time(&text, TableZone::default()).unwrap()),
+            times
+        );
     }
 }

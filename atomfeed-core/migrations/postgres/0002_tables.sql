@@ -1,5 +1,4 @@
--- The tables of the feed, in the names and columns that deployed systems have, and beside them
--- those of our own (atomfeed_*). A program of any language publishes with
+-- The tables of the feed, in the names and columns that deployed systems have. A program of any language publishes with
 --   INSERT INTO event_records_queue (uuid, title, object, category) VALUES (…)
 
 -- Publisher: what happened.
@@ -79,51 +78,3 @@ CREATE TABLE failed_event_retry_log (
   error_hash_code INT
 );
 CREATE INDEX failed_event_retry_log_event_idx ON failed_event_retry_log (event_id);
-
--- Ours: the row under whose lock events get their ids and times.
-CREATE TABLE atomfeed_feed_state (
-  id INT NOT NULL PRIMARY KEY,
-  strategy VARCHAR(20),
-  sealed_until TIMESTAMPTZ,
-  last_timestamp TIMESTAMPTZ
-);
-INSERT INTO atomfeed_feed_state (id) VALUES (1);
-
--- Ours: up to and including event_id, the feed (a folded category, or '' for all events) has
--- event_count events.
-CREATE TABLE atomfeed_positions (
-  feed TEXT NOT NULL,
-  event_count BIGINT NOT NULL,
-  event_id BIGINT NOT NULL,
-  PRIMARY KEY (feed, event_count)
-);
-
--- Ours: how categories are spelled, and the lower case by which feeds match them.
-CREATE TABLE atomfeed_categories (
-  category TEXT NOT NULL PRIMARY KEY,
-  folded TEXT NOT NULL
-);
-CREATE INDEX atomfeed_categories_folded_idx ON atomfeed_categories (folded);
-
--- Ours: what failed_events has no column for.
-CREATE TABLE atomfeed_failed_events (
-  failed_event_id BIGINT NOT NULL PRIMARY KEY,
-  page_uri TEXT,
-  updated TIMESTAMPTZ,
-  published TIMESTAMPTZ
-);
-
--- Ours: what was published and cannot be moved into event_records, with the reason.
-CREATE TABLE atomfeed_set_aside (
-  queue_id BIGINT NOT NULL PRIMARY KEY,
-  set_aside_at TIMESTAMPTZ NOT NULL,
-  error TEXT NOT NULL,
-  uuid TEXT,
-  title TEXT,
-  timestamp TIMESTAMPTZ,
-  uri TEXT,
-  object TEXT,
-  category TEXT,
-  date_created TIMESTAMPTZ,
-  tags TEXT
-);

@@ -1,5 +1,4 @@
--- The tables of the feed, in the names and columns that deployed systems have, and beside them
--- those of our own (atomfeed_*). A program of any language publishes with
+-- The tables of the feed, in the names and columns that deployed systems have. A program of any language publishes with
 --   INSERT INTO event_records_queue (uuid, title, object, category) VALUES (…)
 -- DDL commits as it goes on MariaDB: each statement can be run again.
 
@@ -79,52 +78,4 @@ CREATE TABLE IF NOT EXISTS failed_event_retry_log (
   event_content LONGTEXT,
   error_hash_code INT,
   KEY failed_event_retry_log_event_idx (event_id)
-) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
-
--- Ours: the row under whose lock events get their ids and times.
-CREATE TABLE IF NOT EXISTS atomfeed_feed_state (
-  id INT NOT NULL PRIMARY KEY,
-  strategy VARCHAR(20),
-  sealed_until DATETIME(6),
-  last_timestamp DATETIME(6)
-) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
-INSERT IGNORE INTO atomfeed_feed_state (id) VALUES (1);
-
--- Ours: up to and including event_id, the feed (a folded category, or '' for all events) has
--- event_count events.
-CREATE TABLE IF NOT EXISTS atomfeed_positions (
-  feed VARCHAR(500) NOT NULL,
-  event_count BIGINT NOT NULL,
-  event_id BIGINT NOT NULL,
-  PRIMARY KEY (feed, event_count)
-) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
-
--- Ours: how categories are spelled, and the lower case by which feeds match them.
-CREATE TABLE IF NOT EXISTS atomfeed_categories (
-  category VARCHAR(500) NOT NULL PRIMARY KEY,
-  folded VARCHAR(750) NOT NULL,
-  KEY atomfeed_categories_folded_idx (folded)
-) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
-
--- Ours: what failed_events has no column for.
-CREATE TABLE IF NOT EXISTS atomfeed_failed_events (
-  failed_event_id BIGINT NOT NULL PRIMARY KEY,
-  page_uri LONGTEXT,
-  updated DATETIME(6),
-  published DATETIME(6)
-) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
-
--- Ours: what was published and cannot be moved into event_records, with the reason.
-CREATE TABLE IF NOT EXISTS atomfeed_set_aside (
-  queue_id BIGINT NOT NULL PRIMARY KEY,
-  set_aside_at DATETIME(6) NOT NULL,
-  error LONGTEXT NOT NULL,
-  uuid LONGTEXT,
-  title LONGTEXT,
-  timestamp DATETIME(6),
-  uri LONGTEXT,
-  object LONGTEXT,
-  category LONGTEXT,
-  date_created DATETIME(6),
-  tags LONGTEXT
 ) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;

@@ -1,5 +1,4 @@
--- The tables of the feed, in the names and columns that deployed systems have, and beside them
--- those of our own (atomfeed_*). Times are UTC, as 2024-03-01 08:01:00.000000.
+-- The tables of the feed, in the names and columns that deployed systems have. Times are UTC, as 2024-03-01 08:01:00.000000.
 
 -- Publisher: what happened. AUTOINCREMENT: an id is never given twice, not even after a deletion.
 CREATE TABLE event_records (
@@ -16,6 +15,21 @@ CREATE TABLE event_records (
 CREATE UNIQUE INDEX event_records_uuid_idx ON event_records (uuid);
 CREATE INDEX event_records_category_idx ON event_records (category);
 CREATE INDEX event_records_timestamp_idx ON event_records (timestamp);
+
+-- Publisher: what other programs publish, with
+--   INSERT INTO event_records_queue (uuid, title, object, category) VALUES (…)
+CREATE TABLE event_records_queue (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  uuid TEXT NOT NULL,
+  title TEXT,
+  timestamp TEXT NOT NULL DEFAULT (strftime('%Y-%m-%d %H:%M:%f000', 'now')),
+  uri TEXT,
+  object TEXT,
+  category TEXT,
+  date_created TEXT DEFAULT (strftime('%Y-%m-%d %H:%M:%f000', 'now')),
+  tags TEXT
+);
+CREATE UNIQUE INDEX event_records_queue_uuid_idx ON event_records_queue (uuid);
 
 -- Publisher: from which position (or millisecond) on a page holds how many events (milliseconds).
 CREATE TABLE chunking_history (
@@ -64,36 +78,3 @@ CREATE TABLE failed_event_retry_log (
   error_hash_code INTEGER
 );
 CREATE INDEX failed_event_retry_log_event_idx ON failed_event_retry_log (event_id, feed_uri);
-
--- Ours: the row under whose lock events get their ids and times.
-CREATE TABLE atomfeed_feed_state (
-  id INTEGER PRIMARY KEY CHECK (id = 1),
-  strategy TEXT,
-  sealed_until TEXT,
-  last_timestamp TEXT
-);
-INSERT INTO atomfeed_feed_state (id) VALUES (1);
-
--- Ours: up to and including event_id, the feed (a folded category, or '' for all events) has
--- event_count events.
-CREATE TABLE atomfeed_positions (
-  feed TEXT NOT NULL,
-  event_count INTEGER NOT NULL,
-  event_id INTEGER NOT NULL,
-  PRIMARY KEY (feed, event_count)
-) WITHOUT ROWID;
-
--- Ours: how categories are spelled, and the lower case by which feeds match them.
-CREATE TABLE atomfeed_categories (
-  category TEXT NOT NULL PRIMARY KEY,
-  folded TEXT NOT NULL
-) WITHOUT ROWID;
-CREATE INDEX atomfeed_categories_folded_idx ON atomfeed_categories (folded);
-
--- Ours: what failed_events has no column for.
-CREATE TABLE atomfeed_failed_events (
-  failed_event_id INTEGER PRIMARY KEY,
-  page_uri TEXT,
-  updated TEXT,
-  published TEXT
-);

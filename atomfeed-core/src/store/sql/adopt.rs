@@ -1,0 +1,228 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::horizon::Horizon;
+use super::layout::{Column, Layout};
+use super::matching::Matching;
+use super::{Dialect, Found, SqlStore, TableZone, Value};
+use crate::store::{StoreError, StoreErrorKind, StoreResult};
+
+/// How tables are taken over that belong to another program, whose migrations made them: OpenMRS',
+/// OpenELIS', Odoo's.
+///
+/// They are used as they are, and nothing of them is altered; what is needed besides is kept in tables
+/// of our own (`atomfeed_*`) beside them.
+///
+/// ```no_run
+/// use atomfeed_core::store::{Adoption, StoreError};
+/// # #[cfg(feature = "postgres")]
+/// use atomfeed_core::store::PostgresStore;
+///
+/// # #[cfg(feature = "postgres")]
+/// # async fn adopt(pool: sqlx::PgPool) -> Result<(), StoreError> {
+/// let adoption = Adoption::of_publisher().in_zone("Asia/Kathmandu".parse()?);
+/// let schema = "clinlims".parse()?;
+/// let store = PostgresStore::over(pool, Some(&schema)).adopt(&adoption).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Adoption {
+    publisher: bool,
+    zone: TableZone,
+    sequencing: bool,
+    gap_wait: Duration,
+}
+
+impl Adoption {
+    /// The tables of who publishes: `event_records`, `event_records_queue`, `chunking_history`,
+    /// `event_records_offset_marker`.
+    pub fn of_publisher() -> Self {
+        Self {
+            publisher: true,
+            zone: TableZone::default(),
+            sequencing: false,
+            gap_wait: Duration::from_secs(10),
+        }
+    }
+
+    /// The tables of who consumes: `markers`, `failed_events`, `failed_event_retry_log`.
+    pub fn of_consumer() -> Self {
+        Self {
+            publisher: false,
+            ..Self::of_publisher()
+        }
+    }
+
+    /// Sets the zone of times in columns that name none; else UTC.
+    #[must_use]
+    pub fn in_zone(mut self, zone: TableZone) -> Self {
+        self.zone = zone;
+        self
+    }
+
+    /// Has this library move events from the queue, instead of the original. Both at once double
+    /// events: the original reads the queue without a lock.
+    #[must_use]
+    pub fn sequencing(mut self) -> Self {
+        self.sequencing = true;
+        self
+    }
+
+    /// Sets how long an id may be missing between those of events before it is taken for rolled back;
+    /// else 10 s. Meanwhile the events above it are not shown, since one that is being committed may
+    /// still come below them. PostgreSQL says when none can, and then this is not waited for.
+    #[must_use]
+    pub fn waiting_for_gaps(mut self, wait: Duration) -> Self {
+        self.gap_wait = wait;
+        self
+    }
+
+    /// The tables and columns without which it cannot be done.
+    fn required(&self) -> &'static [(&'static str, &'static [&'static str])] {
+        match self.publisher {
+            true => &[
+                ("event_records", RECORD),
+                ("event_records_queue", RECORD),
+                ("chunking_history", &["id", "chunk_length", "start"]),
+                (
+                    "event_records_offset_marker",
+                    &["event_id", "event_count", "category"],
+                ),
+            ],
+            false => &[
+                (
+                    "markers",
+                    &[
+                        "feed_uri",
+                        "last_read_entry_id",
+                        "feed_uri_for_last_read_entry",
+                    ],
+                ),
+                (
+                    "failed_events",
+                    &[
+                        "id",
+                        "feed_uri",
+                        "failed_at",
+                        "error_message",
+                        "event_id",
+                        "event_content",
+                        "error_hash_code",
+                        "title",
+                    ],
+                ),
+            ],
+        }
+    }
+}
+
+const RECORD: &[&str] = &["id", "uuid", "title", "timestamp", "object", "category"];
+
+impl<D: Dialect> SqlStore<D> {
+    /// Takes over tables that belong to another program, instead of making our own.
+    ///
+    /// Where another program goes on writing events, this waits until none can come any more below
+    /// those that are there; see [`Adoption::waiting_for_gaps`].
+    ///
+    /// # Errors
+    ///
+    /// [`StoreErrorKind::Refused`] when a table or column is missing (or not this user's to read); the
+    /// message names all of them. Or when the tables are ours. Else as the database has it.
+    pub async fn adopt(mut self, adoption: &Adoption) -> StoreResult<Self> {
+        let mut conn = self.connection().await?;
+        let found = self.columns(&mut conn).await?;
+        let layout = Layout::adopted(adoption.zone, found);
+        let missing = missing(&layout, adoption.required());
+        if !missing.is_empty() {
+            let context = format!(
+                "adopting the tables of {}: {} missing, or this user may not read {}; see whether \
+                 schema and user are right",
+                match &self.schema {
+                    Some(schema) => format!("the schema {schema}"),
+                    None => "this connection's own schema".to_owned(),
+                },
+                missing.join(", "),
+                if missing.len() == 1 { "it" } else { "them" },
+            );
+            return Err(StoreError::new(StoreErrorKind::Refused, context));
+        }
+        let schema = self.schema_value();
+        let doing = || "looking for an index of event_records on uuid";
+        let indexes = self.fetch(&mut conn, doing, D::UUID_INDEX, vec![schema]);
+        self.knows_uuids = !indexes.await?.is_empty();
+        drop(conn);
+        D::migrate(&self, true).await?;
+
+        let matching = match self.statements.matching() {
+            Matching::Folded if D::COLLATES => Matching::Collation,
+            Matching::Exact if D::COLLATES => Matching::ExactBytes,
+            matching => matching,
+        };
+        self.set_statements(layout, matching);
+        self.sequences = adoption.sequencing;
+        if adoption.publisher && !adoption.sequencing && !D::WRITES_ONE_AT_A_TIME {
+            self.horizon = Some(Arc::new(Horizon::new(adoption.gap_wait)));
+            self.settle().await?;
+        }
+        Ok(self)
+    }
+
+    /// The columns of the tables of the feed that there are.
+    pub(super) async fn columns(
+        &self,
+        conn: &mut D::Connection,
+    ) -> StoreResult<Vec<(String, String, Column)>> {
+        let doing = || "looking at the tables of the feed";
+        let values = vec![self.schema_value()];
+        let rows = self.fetch(conn, doing, D::COLUMNS, values).await?;
+        let columns = rows.into_iter().map(|mut row| {
+            let table = row.text_or_empty()?.to_ascii_lowercase();
+            let column = row.text_or_empty()?.to_ascii_lowercase();
+            let found = Found {
+                kind: row.text_or_empty()?.to_ascii_lowercase(),
+                characters: row.int()?.and_then(|length| u64::try_from(length).ok()),
+                bytes: row.int()?.and_then(|length| u64::try_from(length).ok()),
+                charset: row.text()?,
+                digits: row.int()?.and_then(|digits| u64::try_from(digits).ok()),
+            };
+            Ok((table, column, D::column(&found)))
+        });
+        let columns = columns.collect::<StoreResult<Vec<_>>>()?;
+        Ok(columns
+            .into_iter()
+            .filter(|(table, _, _)| TABLES.contains(&table.as_str()))
+            .collect())
+    }
+
+    fn schema_value(&self) -> Value {
+        Value::from(self.schema.as_ref().map(|schema| schema.as_str()))
+    }
+}
+
+/// The tables in the names that deployed systems have.
+const TABLES: [&str; 7] = [
+    "event_records",
+    "event_records_queue",
+    "chunking_history",
+    "event_records_offset_marker",
+    "markers",
+    "failed_events",
+    "failed_event_retry_log",
+];
+
+fn missing(layout: &Layout, required: &[(&str, &[&str])]) -> Vec<String> {
+    let mut missing = Vec::new();
+    for (table, columns) in required {
+        match layout.has_table(table) {
+            false => missing.push(format!("the table {table}")),
+            true => missing.extend(
+                columns
+                    .iter()
+                    .filter(|column| !layout.has(table, column))
+                    .map(|column| format!("the column {table}.{column}")),
+            ),
+        }
+    }
+    missing
+}

@@ -1,0 +1,291 @@
+//! Up to where events are shown while another program writes them.
+//!
+//! Ids are handed out before a transaction commits. So the rows of `event_records` are shown up to the
+//! first id that is missing, until the event comes, or none can come any more.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use chrono::Utc;
+
+use super::error::Doing;
+use super::{Dialect, SqlStore, Value};
+use crate::store::StoreResult;
+
+/// How many ids are looked at in one statement.
+const BATCH: i64 = 1_000;
+
+/// How often a missing id that was passed over is looked for.
+const LOOK_BACK: Duration = Duration::from_secs(1);
+
+const IDS_ABOVE: &str = "SELECT id FROM {s}event_records WHERE id > ? ORDER BY id LIMIT ?";
+const NEWEST: &str = "SELECT MAX(id) FROM {s}event_records";
+const SELECT_STATE: &str = "SELECT settled_id, passing_id FROM {s}atomfeed_feed_state WHERE id = 1";
+const SET_PASSING: &str = "UPDATE {s}atomfeed_feed_state SET passing_id = ?
+    WHERE id = 1 AND passing_id IS NULL AND COALESCE(settled_id, 0) < ?";
+const SET_SETTLED: &str =
+    "UPDATE {s}atomfeed_feed_state SET settled_id = ?, passing_id = NULL WHERE id = 1";
+const SELECT_GAPS: &str = "SELECT below, id FROM
+     (SELECT id, COALESCE(LAG(id) OVER (ORDER BY id), ?) AS below FROM {s}event_records
+      WHERE id > ? AND id <= ?) AS pairs
+    WHERE id > below + 1 ORDER BY id";
+const INSERT_GAP: &str = "INSERT {unless} INTO {s}atomfeed_gaps (first_id, last_id, passed_at)
+    VALUES (?, ?, ?) {there}";
+const SELECT_LATE: &str = "SELECT event_records.id, event_records.uuid FROM {s}atomfeed_gaps AS gap
+    JOIN {s}event_records AS event_records
+     ON event_records.id >= gap.first_id AND event_records.id <= gap.last_id
+    WHERE gap.passed_at > ?";
+
+/// What this process knows of it.
+#[derive(Debug)]
+pub(super) struct Horizon {
+    gap_wait: Duration,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    /// Up to here, every event that is there is shown, and no other will be.
+    settled: i64,
+    /// When ids were seen to be missing, oldest first.
+    watches: Vec<Watch>,
+    looked_back: Option<Instant>,
+    /// Ids of events that came too late, of which was told.
+    late: HashSet<i64>,
+}
+
+/// Ids up to this one were missing.
+#[derive(Debug, Clone, Copy)]
+struct Watch {
+    through: i64,
+    since: Instant,
+    /// The transactions that were there, where the database tells, have all ended when the oldest is
+    /// this one.
+    until_oldest: Option<i64>,
+}
+
+impl Horizon {
+    pub(super) fn new(gap_wait: Duration) -> Self {
+        Self {
+            gap_wait,
+            known: Mutex::default(),
+        }
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<D: Dialect> SqlStore<D> {
+    /// The id up to which events are shown; those that are there above it are not, as yet.
+    pub(super) async fn shown_through(&self) -> StoreResult<i64> {
+        let Some(horizon) = &self.horizon else {
+            return Ok(i64::MAX);
+        };
+        self.look_back(horizon).await?;
+        loop {
+            let settled = horizon.known().settled;
+            let values = vec![settled.into(), BATCH.into()];
+            let rows = self
+                .read("reading the newest ids", IDS_ABOVE, values)
+                .await?;
+            let found = rows.len();
+            let mut shown = settled;
+            for mut row in rows {
+                match row.required_int()? {
+                    id if id == shown + 1 => shown = id,
+                    _ => break,
+                }
+            }
+            // After the ids: whoever passes over missing ones says so first, and then looks for them
+            // once more, so that what was seen here is seen there.
+            let state = self.passed().await?;
+            if let Some(passing) = state.passing {
+                self.pass(passing).await?;
+            } else if state.settled > settled {
+                horizon.known().settled = state.settled;
+            } else if shown - settled == BATCH {
+                horizon.known().settled = shown;
+                self.keep_settled(shown).await?;
+            } else if i64::try_from(found).is_ok_and(|found| shown - settled == found) {
+                // None is missing.
+                horizon.known().watches.clear();
+                return Ok(shown);
+            } else if let Some(through) = self.watch(horizon).await? {
+                self.begin_passing(through).await?;
+            } else {
+                return Ok(shown);
+            }
+        }
+    }
+
+    /// Waits until all that is there is shown, for the first time.
+    pub(super) async fn settle(&self) -> StoreResult<()> {
+        let rows = self
+            .read("reading the newest id", NEWEST, Vec::new())
+            .await?;
+        let newest = rows.into_iter().next().map(|mut row| row.int());
+        let newest = newest.transpose()?.flatten().unwrap_or_default();
+        let Some(horizon) = &self.horizon else {
+            return Ok(());
+        };
+        let pause = (horizon.gap_wait / 20).min(Duration::from_millis(100));
+        while self.shown_through().await? < newest {
+            tokio::time::sleep(pause).await;
+        }
+        Ok(())
+    }
+
+    async fn passed(&self) -> StoreResult<Passed> {
+        let doing = "reading up to where events are shown";
+        let rows = self.read(doing, SELECT_STATE, Vec::new()).await?;
+        let mut passed = Passed::default();
+        if let Some(mut row) = rows.into_iter().next() {
+            passed.settled = row.int()?.unwrap_or_default();
+            passed.passing = row.int()?;
+        }
+        Ok(passed)
+    }
+
+    /// Watches the ids that are missing now. Up to which of them none can come any more, if so.
+    async fn watch(&self, horizon: &Horizon) -> StoreResult<Option<i64>> {
+        let rows = self
+            .read("reading the newest id", NEWEST, Vec::new())
+            .await?;
+        let newest = rows.into_iter().next().map(|mut row| row.int());
+        let newest = newest.transpose()?.flatten().unwrap_or_default();
+        let (mut oldest, mut next) = (None, None);
+        if let Some(transactions) = D::TRANSACTIONS {
+            let doing = "asking which transactions are open";
+            let rows = self.read(doing, transactions, Vec::new()).await?;
+            if let Some(mut row) = rows.into_iter().next() {
+                (oldest, next) = (row.int()?, row.int()?);
+            }
+        }
+        let mut known = horizon.known();
+        let now = Instant::now();
+        // A transaction takes its id a little before it gets the number by which it is seen to be open.
+        let seen_since = Duration::from_millis(100).min(horizon.gap_wait);
+        for watch in &mut known.watches {
+            if watch.until_oldest.is_none() && now - watch.since >= seen_since {
+                watch.until_oldest = next;
+            }
+        }
+        let settled = known.settled;
+        known.watches.retain(|watch| watch.through > settled);
+        let last = known.watches.last();
+        let is_new = last.is_none_or(|last| {
+            newest > last.through && now - last.since >= Duration::from_millis(500)
+        });
+        if is_new {
+            known.watches.push(Watch {
+                through: newest,
+                since: now,
+                until_oldest: None,
+            });
+        }
+        let is_over = |watch: &&Watch| match D::TRANSACTIONS {
+            Some(_) => watch.until_oldest.is_some() && oldest >= watch.until_oldest,
+            None => now - watch.since >= horizon.gap_wait,
+        };
+        let over = known.watches.iter().rev().find(is_over);
+        Ok(over.map(|watch| watch.through))
+    }
+
+    /// Says that the missing ids up to this one will be passed over.
+    async fn begin_passing(&self, through: i64) -> StoreResult<()> {
+        let doing = || "passing over missing ids";
+        let mut transaction = self.begin_writing(doing).await?;
+        self.lock_feed_state(&mut transaction).await?;
+        let values = vec![through.into(), through.into()];
+        self.execute(&mut transaction, doing, SET_PASSING, values)
+            .await?;
+        transaction.commit().await.doing(doing)
+    }
+
+    /// Passes over the ids that are missing still, and shows what is above them.
+    async fn pass(&self, through: i64) -> StoreResult<()> {
+        let doing = || format!("passing over missing ids up to {through}");
+        let mut transaction = self.begin_writing(doing).await?;
+        self.lock_feed_state(&mut transaction).await?;
+        let rows = self
+            .fetch(&mut transaction, doing, SELECT_STATE, Vec::new())
+            .await?;
+        let mut settled = 0;
+        if let Some(mut row) = rows.into_iter().next() {
+            settled = row.int()?.unwrap_or_default();
+            if row.int()? != Some(through) {
+                // Somebody else was faster.
+                return Ok(());
+            }
+        }
+        let values = vec![settled.into(), settled.into(), through.into()];
+        let rows = self
+            .fetch(&mut transaction, doing, SELECT_GAPS, values)
+            .await?;
+        for mut row in rows {
+            let (below, above) = (row.required_int()?, row.required_int()?);
+            tracing::debug!(
+                first = below + 1,
+                last = above - 1,
+                "no events came for ids"
+            );
+            let values = vec![(below + 1).into(), (above - 1).into(), Utc::now().into()];
+            self.execute(&mut transaction, doing, INSERT_GAP, values)
+                .await?;
+        }
+        self.execute(&mut transaction, doing, SET_SETTLED, vec![through.into()])
+            .await?;
+        transaction.commit().await.doing(doing)
+    }
+
+    /// So that whoever opens the tables next need not look at all ids again.
+    async fn keep_settled(&self, settled: i64) -> StoreResult<()> {
+        let doing = || "keeping up to where events are shown";
+        let mut transaction = self.begin_writing(doing).await?;
+        self.lock_feed_state(&mut transaction).await?;
+        let keep = "UPDATE {s}atomfeed_feed_state SET settled_id = ?
+            WHERE id = 1 AND passing_id IS NULL AND COALESCE(settled_id, 0) < ?";
+        let values: Vec<Value> = vec![settled.into(), settled.into()];
+        self.execute(&mut transaction, doing, keep, values).await?;
+        transaction.commit().await.doing(doing)
+    }
+
+    /// Tells of events that came below what was shown: they are on no page, since a page that has a
+    /// successor never changes.
+    async fn look_back(&self, horizon: &Horizon) -> StoreResult<()> {
+        {
+            let mut known = horizon.known();
+            if known.looked_back.is_some_and(|at| at.elapsed() < LOOK_BACK) {
+                return Ok(());
+            }
+            known.looked_back = Some(Instant::now());
+        }
+        let since = Utc::now() - chrono::TimeDelta::hours(1);
+        let doing = "looking for events that came too late";
+        let rows = self.read(doing, SELECT_LATE, vec![since.into()]).await?;
+        for mut row in rows {
+            let (id, uuid) = (row.required_int()?, row.text_or_empty()?);
+            if horizon.known().late.insert(id) {
+                metrics::counter!("atomfeed_late_events_total").increment(1);
+                tracing::error!(
+                    id,
+                    uuid,
+                    "an event was committed so late that later ones had been shown, and is on no page; \
+                     publish it again under another uuid, and allow more time for missing ids"
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What is written down of it.
+#[derive(Debug, Default)]
+struct Passed {
+    settled: i64,
+    /// Somebody is passing over the missing ids up to this one.
+    passing: Option<i64>,
+}

@@ -1,0 +1,379 @@
+//! Tables of other programs: taken as they are, or not at all.
+
+use std::time::Duration;
+
+use atomfeed_core::store::conformance::{Harness, MySqlHarness, PostgresHarness, sequence_all};
+use atomfeed_core::store::sql::{Dialect, SqlStore};
+use atomfeed_core::store::{
+    Adoption, ConsumerStore, FeedStore, MySqlStore, OutboxStore, PostgresStore, RecordRange,
+    StoreErrorKind, TableZone,
+};
+use atomfeed_core::{
+    Category, Clock, EntryId, EventRecord, FeedScope, FeedUri, Marker, NewEvent, SystemClock,
+};
+use chrono::{DateTime, Utc};
+use sqlx::{AssertSqlSafe, Executor, MySqlPool, PgPool};
+
+/// Soon enough for a test, and long enough to be looked at more than once.
+const GAP_WAIT: Duration = Duration::from_millis(400);
+
+/// Longer than any of this takes.
+const LONG: Duration = Duration::from_secs(600);
+
+async fn records<D: Dialect>(store: &SqlStore<D>, scope: &FeedScope) -> Vec<EventRecord> {
+    let range = RecordRange {
+        after: 0,
+        through: None,
+        skip: 0,
+        limit: 100,
+    };
+    store.records(scope, range).await.unwrap()
+}
+
+async fn titles<D: Dialect>(store: &SqlStore<D>) -> Vec<String> {
+    let records = records(store, &FeedScope::All).await;
+    records
+        .into_iter()
+        .filter_map(|record| record.title)
+        .collect()
+}
+
+fn insert(title: &str) -> AssertSqlSafe<String> {
+    AssertSqlSafe(format!(
+        "INSERT INTO event_records (uuid, title, category) VALUES ('{title}', '{title}', 'Lab')"
+    ))
+}
+
+/// Waits for what must come, and never for what must not.
+async fn until<D: Dialect>(store: &SqlStore<D>, expected: &[&str]) {
+    let waited = tokio::time::timeout(Duration::from_secs(30), async {
+        while titles(store).await != expected {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    if waited.await.is_err() {
+        panic!("{:?} is shown, not {expected:?}", titles(store).await);
+    }
+}
+
+/// A missing id is waited for, since its transaction may be about to commit; the events above it are
+/// not shown before.
+macro_rules! foreign_publishers {
+    ($store:ident, $harness:expr, $pool:ty) => {
+        async fn adopt(pool: &$pool, schema: &atomfeed_core::store::SchemaName) -> $store {
+            adopt_waiting(pool, schema, GAP_WAIT).await
+        }
+
+        async fn adopt_waiting(
+            pool: &$pool,
+            schema: &atomfeed_core::store::SchemaName,
+            wait: Duration,
+        ) -> $store {
+            let adoption = Adoption::of_publisher().waiting_for_gaps(wait);
+            let store = $store::over(pool.clone(), Some(schema));
+            store.adopt(&adoption).await.unwrap()
+        }
+
+        #[tokio::test]
+        async fn a_held_id_is_seen_once_it_commits() {
+            let Some(harness) = $harness else { return };
+            let (pool, schema) = harness.foreign().await;
+            for title in ["1", "2"] {
+                pool.execute(insert(title)).await.unwrap();
+            }
+            let store = adopt_waiting(&pool, &schema, LONG).await;
+            // Another process, which looks for itself.
+            let other = adopt_waiting(&pool, &schema, LONG).await;
+            assert_eq!(titles(&store).await, ["1", "2"]);
+            let mut held = pool.begin().await.unwrap();
+            held.execute(insert("3")).await.unwrap();
+            for title in ["4", "5"] {
+                pool.execute(insert(title)).await.unwrap();
+            }
+            for store in [&store, &other] {
+                assert_eq!(titles(store).await, ["1", "2"]);
+                assert_eq!(store.newest_id().await.unwrap(), 2);
+                assert_eq!(store.count(&FeedScope::All, 0, None).await.unwrap(), 2);
+                let lab = FeedScope::Category(Category::new("lab").unwrap());
+                assert_eq!(store.count(&lab, 0, None).await.unwrap(), 2);
+                assert_eq!(store.every_nth_id(&lab, 0, 1).await.unwrap(), [1, 2]);
+            }
+            held.commit().await.unwrap();
+            for store in [&store, &other] {
+                assert_eq!(titles(store).await, ["1", "2", "3", "4", "5"]);
+            }
+        }
+
+        #[tokio::test]
+        async fn an_id_that_was_rolled_back_is_passed_over() {
+            let Some(harness) = $harness else { return };
+            let (pool, schema) = harness.foreign().await;
+            let store = adopt(&pool, &schema).await;
+            let mut expected = Vec::new();
+            for (undone, title) in [("1", "2"), ("3", "4"), ("5", "6")] {
+                let mut held = pool.begin().await.unwrap();
+                held.execute(insert(undone)).await.unwrap();
+                pool.execute(insert(title)).await.unwrap();
+                assert_eq!(titles(&store).await, expected);
+                held.rollback().await.unwrap();
+                expected.push(title);
+                until(&store, &expected).await;
+            }
+            // Whoever opens them next knows it.
+            let again = adopt(&pool, &schema).await;
+            assert_eq!(titles(&again).await, expected);
+        }
+
+        /// What was there before is shown at once, whatever is missing between.
+        #[tokio::test]
+        async fn old_gaps_hold_nothing_up() {
+            let Some(harness) = $harness else { return };
+            let (pool, schema) = harness.foreign().await;
+            for title in ["1", "2", "3", "4", "5", "6"] {
+                pool.execute(insert(title)).await.unwrap();
+            }
+            pool.execute("DELETE FROM event_records WHERE id IN (1, 3, 4)").await.unwrap();
+            let store = adopt(&pool, &schema).await;
+            assert_eq!(titles(&store).await, ["2", "5", "6"]);
+        }
+
+        /// A page that has a successor never changes: what comes below it is on none.
+        #[tokio::test]
+        async fn an_event_that_comes_too_late_is_on_no_page() {
+            let Some(harness) = $harness else { return };
+            let (pool, schema) = harness.foreign().await;
+            let store = adopt(&pool, &schema).await;
+            for title in ["1", "2", "3"] {
+                pool.execute(insert(title)).await.unwrap();
+            }
+            pool.execute("DELETE FROM event_records WHERE id = 2").await.unwrap();
+            until(&store, &["1", "3"]).await;
+            pool.execute(
+                "INSERT INTO event_records (id, uuid, title, category) VALUES (2, 'l', 'late', 'Lab')",
+            )
+            .await
+            .unwrap();
+            pool.execute(insert("4")).await.unwrap();
+            until(&store, &["1", "3", "4"]).await;
+            assert_eq!(store.count(&FeedScope::All, 0, None).await.unwrap(), 3);
+        }
+
+        /// Their own program moves the queue; both at once would double events.
+        #[tokio::test]
+        async fn the_queue_is_left_alone_unless_asked_for() {
+            let Some(harness) = $harness else { return };
+            let (pool, schema) = harness.foreign().await;
+            let store = adopt(&pool, &schema).await;
+            let mut conn = pool.acquire().await.unwrap();
+            let event = NewEvent::new("queued", "/1");
+            store.publish(&mut conn, &event, SystemClock.now()).await.unwrap();
+            use atomfeed_core::store::SequencedStore;
+            let refused = store.sequence(10, SystemClock.now()).await.unwrap_err();
+            assert_eq!(refused.kind(), StoreErrorKind::Refused);
+            assert!(refused.to_string().contains("double"), "{refused}");
+
+            let adoption = Adoption::of_publisher().sequencing();
+            let store = $store::over(pool.clone(), Some(&schema));
+            let store = store.adopt(&adoption).await.unwrap();
+            sequence_all(&store).await;
+            assert_eq!(titles(&store).await, ["queued"]);
+        }
+
+        #[tokio::test]
+        async fn what_is_missing_is_named() {
+            let Some(harness) = $harness else { return };
+            let (pool, schema) = harness.foreign().await;
+            for sql in [
+                "ALTER TABLE event_records DROP COLUMN object",
+                "DROP TABLE chunking_history",
+                "DROP TABLE markers",
+            ] {
+                pool.execute(sql).await.unwrap();
+            }
+            for (adoption, missing) in [
+                (
+                    Adoption::of_publisher(),
+                    "the column event_records.object, the table chunking_history missing",
+                ),
+                (Adoption::of_consumer(), "the table markers missing"),
+            ] {
+                let store = $store::over(pool.clone(), Some(&schema));
+                let error = store.adopt(&adoption).await.unwrap_err();
+                assert_eq!(error.kind(), StoreErrorKind::Refused);
+                assert!(error.to_string().contains(missing), "{error}");
+                assert!(error.to_string().contains(schema.as_str()), "{error}");
+            }
+        }
+
+        /// They are not taken for ours, nor ours for theirs.
+        #[tokio::test]
+        async fn whose_they_are_is_kept() {
+            let Some(harness) = $harness else { return };
+            let (pool, schema) = harness.foreign().await;
+            let over = || $store::over(pool.clone(), Some(&schema));
+            for _ in 0..2 {
+                let error = over().migrate().await.unwrap_err();
+                assert_eq!(error.kind(), StoreErrorKind::Refused);
+                assert!(error.to_string().contains("adopt"), "{error}");
+                over().adopt(&Adoption::of_consumer()).await.unwrap();
+            }
+            let ours = harness.with_our_tables().await;
+            let error = ours.adopt(&Adoption::of_publisher()).await.unwrap_err();
+            assert_eq!(error.kind(), StoreErrorKind::Refused);
+            assert!(error.to_string().contains("without adopting"), "{error}");
+        }
+
+        /// Also where no key keeps a second row out.
+        #[tokio::test]
+        async fn of_two_consumers_that_start_together_one_is_told() {
+            let Some(harness) = $harness else { return };
+            let (pool, schema) = harness.foreign().await;
+            let adoption = Adoption::of_consumer();
+            let feed: FeedUri = "http://emr/feed/recent".parse().unwrap();
+            let store = $store::over(pool.clone(), Some(&schema));
+            let store = store.adopt(&adoption).await.unwrap();
+            for round in 0..20 {
+                pool.execute("DELETE FROM markers").await.unwrap();
+                let moved = [1, 2].map(|number| {
+                    let (store, feed) = (store.clone(), feed.clone());
+                    tokio::spawn(async move {
+                        let mut work = store.begin().await?;
+                        let to = Marker::new(feed).after(EntryId::of_event(number));
+                        work.move_marker(None, &to.on_page("http://emr/feed/1")).await?;
+                        work.commit().await
+                    })
+                });
+                let mut told = 0;
+                for moved in moved {
+                    if let Err(error) = moved.await.unwrap() {
+                        assert_eq!(error.kind(), StoreErrorKind::Conflict, "{error:?}");
+                        told += 1;
+                    }
+                }
+                let rows = sqlx::query("SELECT feed_uri FROM markers").fetch_all(&pool).await;
+                assert_eq!((rows.unwrap().len(), told), (1, 1), "round {round}");
+            }
+        }
+    };
+}
+
+mod odoo {
+    use super::*;
+
+    foreign_publishers!(PostgresStore, PostgresHarness::odoo(), PgPool);
+
+    /// Columns without a zone are in that of the program that writes them.
+    #[tokio::test]
+    async fn times_without_a_zone_are_in_that_which_is_given() {
+        let Some(harness) = PostgresHarness::odoo() else {
+            return;
+        };
+        let (pool, schema) = harness.foreign().await;
+        pool.execute(
+            "INSERT INTO event_records (uuid, timestamp, date_created)
+             VALUES ('a', '2024-03-01 13:46:00', '2024-03-01 13:45:00')",
+        )
+        .await
+        .unwrap();
+        let zone: TableZone = "Asia/Kathmandu".parse().unwrap();
+        let adoption = Adoption::of_publisher().in_zone(zone).sequencing();
+        let store = PostgresStore::over(pool.clone(), Some(&schema));
+        let store = store.adopt(&adoption).await.unwrap();
+        let time: DateTime<Utc> = "2024-03-01T08:01:00Z".parse().unwrap();
+        let found = records(&store, &FeedScope::All).await;
+        assert_eq!(found[0].timestamp, time);
+        let created: DateTime<Utc> = "2024-03-01T08:00:00Z".parse().unwrap();
+        assert_eq!(found[0].date_created, Some(created));
+
+        let mut conn = pool.acquire().await.unwrap();
+        let event = NewEvent::new("ours", "").published_at(time);
+        store
+            .publish(&mut conn, &event, SystemClock.now())
+            .await
+            .unwrap();
+        sequence_all(&store).await;
+        let select = "SELECT timestamp::text FROM event_records WHERE title = 'ours'";
+        let kept: String = sqlx::query_scalar(select).fetch_one(&pool).await.unwrap();
+        assert_eq!(kept, "2024-03-01 13:46:00");
+        assert_eq!(records(&store, &FeedScope::All).await[1].timestamp, time);
+        let hour = atomfeed_core::store::TimeBounds {
+            start: Some(time),
+            end: time + chrono::TimeDelta::hours(1),
+        };
+        assert_eq!(
+            store
+                .records_between(&FeedScope::All, hour)
+                .await
+                .unwrap()
+                .len(),
+            2
+        );
+    }
+
+    /// Letters beyond ASCII fold as Unicode has it, in rows that another program wrote.
+    #[tokio::test]
+    async fn spellings_of_others_are_learnt() {
+        let Some(harness) = PostgresHarness::odoo() else {
+            return;
+        };
+        let (pool, schema) = harness.foreign().await;
+        let store = adopt(&pool, &schema).await;
+        let scope = FeedScope::Category(Category::new("éTUDE").unwrap());
+        assert_eq!(store.count(&scope, 0, None).await.unwrap(), 0);
+        for (uuid, category) in [("a", "Étude"), ("b", "étude"), ("c", "etude")] {
+            let insert = sqlx::query("INSERT INTO event_records (uuid, category) VALUES ($1, $2)");
+            insert
+                .bind(uuid)
+                .bind(category)
+                .execute(&pool)
+                .await
+                .unwrap();
+        }
+        assert_eq!(store.count(&scope, 0, None).await.unwrap(), 2);
+        let exact = store.with_exact_categories();
+        assert_eq!(exact.count(&scope, 0, None).await.unwrap(), 0);
+        let exactly = FeedScope::Category(Category::new("étude").unwrap());
+        assert_eq!(exact.count(&exactly, 0, None).await.unwrap(), 1);
+    }
+}
+
+mod openelis {
+    use super::*;
+
+    foreign_publishers!(PostgresStore, PostgresHarness::openelis(), PgPool);
+}
+
+mod openmrs {
+    use super::*;
+
+    foreign_publishers!(MySqlStore, MySqlHarness::openmrs(), MySqlPool);
+
+    #[tokio::test]
+    async fn an_exact_match_is_exact_whatever_the_collation() {
+        let Some(harness) = MySqlHarness::openmrs() else {
+            return;
+        };
+        let store = harness.store().await;
+        for category in ["Patient", "patient", "pâtient"] {
+            let mut conn = store.pool().acquire().await.unwrap();
+            let event = NewEvent::new(category, "").in_category(category);
+            store
+                .publish(&mut conn, &event, SystemClock.now())
+                .await
+                .unwrap();
+        }
+        sequence_all(&store).await;
+        let scope = FeedScope::Category(Category::new("patient").unwrap());
+        assert_eq!(store.count(&scope, 0, None).await.unwrap(), 3);
+        let exact = store.with_exact_categories();
+        assert_eq!(exact.count(&scope, 0, None).await.unwrap(), 1);
+        assert_eq!(records(&exact, &scope).await.len(), 1);
+        assert_eq!(exact.every_nth_id(&scope, 0, 1).await.unwrap(), [2]);
+    }
+}
+
+mod openmrs_sync2 {
+    use super::*;
+
+    foreign_publishers!(MySqlStore, MySqlHarness::openmrs_sync2(), MySqlPool);
+}
