@@ -14,7 +14,7 @@ use atomfeed_client::{
     AtomFeedClient, CancellationToken, Event, EventWorker, FeedUri, HttpFeedSource, Outcome,
     ProcessError, StartPosition, WorkerError,
 };
-use atomfeed_core::store::SchemaName;
+use atomfeed_core::store::{Adoption, SchemaName, TableZone};
 use atomfeed_examples::{AppliedTable, Database};
 use chrono::{DateTime, SecondsFormat, Utc};
 use clap::Parser;
@@ -37,6 +37,12 @@ struct Args {
     /// The schema (on MariaDB: the database) of the tables; made where it is missing on PostgreSQL
     #[arg(long, value_name = "NAME")]
     schema: Option<SchemaName>,
+    /// Uses the tables of another program as they are, instead of making our own
+    #[arg(long)]
+    adopt: bool,
+    /// The zone of times in its columns that name none [default: UTC]
+    #[arg(long, value_name = "ZONE", requires = "adopt")]
+    time_zone: Option<TableZone>,
     /// Reads up to the newest event and ends (what it does unless told otherwise)
     #[arg(long, conflicts_with = "follow")]
     once: bool,
@@ -73,7 +79,10 @@ async fn main() -> ExitCode {
     let args = Args::parse();
     let begun = Instant::now();
     let counts = Counts::default();
-    let ended = match Database::open(&args.database, args.schema.as_ref()).await {
+    let zone = args.time_zone.unwrap_or_default();
+    let adoption = args.adopt.then(|| Adoption::of_consumer().in_zone(zone));
+    let schema = args.schema.as_ref();
+    let ended = match Database::open(&args.database, schema, adoption.as_ref()).await {
         Ok(Database::Memory(store)) => run(args, store, counts.clone()).await,
         Ok(Database::Sqlite(store)) => run(args, store, counts.clone()).await,
         Ok(Database::Postgres(store)) => run(args, store, counts.clone()).await,

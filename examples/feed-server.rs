@@ -9,7 +9,8 @@ use anyhow::{Context, bail, ensure};
 use atomfeed_core::NewEvent;
 use atomfeed_core::chunking::{ChunkingChange, ChunkingStrategy};
 use atomfeed_core::store::{
-    ConsumerStore, FeedStore, OutboxStore, SchemaName, SequencedStore, StoreError, StoreErrorKind,
+    Adoption, ConsumerStore, FeedStore, OutboxStore, SchemaName, SequencedStore, StoreError,
+    StoreErrorKind, TableZone,
 };
 use atomfeed_examples::Database;
 use atomfeed_server::{
@@ -33,6 +34,15 @@ struct Args {
     /// The schema (on MariaDB: the database) of the tables; made where it is missing on PostgreSQL
     #[arg(long, value_name = "NAME")]
     schema: Option<SchemaName>,
+    /// Uses the tables of another program as they are, instead of making our own
+    #[arg(long)]
+    adopt: bool,
+    /// The zone of times in its columns that name none [default: UTC]
+    #[arg(long, value_name = "ZONE", requires = "adopt")]
+    time_zone: Option<TableZone>,
+    /// Moves its queue, which it must not do itself any more: both at once would double events
+    #[arg(long, requires = "adopt")]
+    sequence: bool,
     /// Where to listen; port 0 picks one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
@@ -80,7 +90,16 @@ async fn main() -> anyhow::Result<()> {
         .init();
     let args = Args::parse();
     let stopped = atomfeed_examples::stopped();
-    match Database::open(&args.database, args.schema.as_ref()).await? {
+    let adoption = args.adopt.then(|| {
+        let zone = args.time_zone.unwrap_or_default();
+        let adoption = Adoption::of_publisher().in_zone(zone);
+        match args.sequence {
+            true => adoption.sequencing(),
+            false => adoption,
+        }
+    });
+    let schema = args.schema.as_ref();
+    match Database::open(&args.database, schema, adoption.as_ref()).await? {
         Database::Memory(store) => run(args, store, stopped).await?,
         Database::Sqlite(store) => run(args, store, stopped).await?,
         Database::Postgres(store) => run(args, store, stopped).await?,
@@ -135,14 +154,20 @@ async fn run<S: Store>(
         importer.import(lines, 1_000, false).await?;
     }
 
-    sequencer.drain().await?;
+    // Else another program moves what is queued.
+    let sequences = !args.adopt || args.sequence;
+    if sequences {
+        sequencer.drain().await?;
+    }
     let service = open_feed(store, config, args.page_size).await?;
     let feed = FeedRouter::new(service).into_router();
     let app = match args.mount.trim_end_matches('/') {
         "" => feed,
         mount => axum::Router::new().nest(mount, feed),
     };
-    tokio::spawn(sequencer.run(CancellationToken::new()));
+    if sequences {
+        tokio::spawn(sequencer.run(CancellationToken::new()));
+    }
     println!("listening on http://{address}");
     if args.import.as_deref() == Some("-") {
         tokio::spawn(async move {

@@ -1,5 +1,8 @@
 use anyhow::{Context, bail};
-use atomfeed_core::store::{MemoryStore, MySqlStore, PostgresStore, SchemaName, SqliteStore};
+use atomfeed_core::store::sql::{Dialect, SqlStore};
+use atomfeed_core::store::{
+    Adoption, MemoryStore, MySqlStore, PostgresStore, SchemaName, SqliteStore,
+};
 
 /// A database as `--database` names it.
 #[derive(Debug, Clone)]
@@ -15,14 +18,21 @@ pub enum Database {
 }
 
 impl Database {
-    /// Opens the database that a URL names, and makes the tables of the feed where they are missing,
-    /// in a schema of that name if one is given.
+    /// Opens the database that a URL names, and makes the tables of the feed where they are missing, or
+    /// adopts those of another program; in a schema of that name if one is given.
     ///
     /// # Errors
     ///
-    /// When the URL is of no known kind, or the database cannot be opened.
-    pub async fn open(url: &str, schema: Option<&SchemaName>) -> anyhow::Result<Self> {
+    /// When the URL is of no known kind, the database cannot be opened, or there is nothing to adopt.
+    pub async fn open(
+        url: &str,
+        schema: Option<&SchemaName>,
+        adoption: Option<&Adoption>,
+    ) -> anyhow::Result<Self> {
         match (url.split_once(':'), schema) {
+            (Some(("memory" | "sqlite", _)), _) if adoption.is_some() => {
+                bail!("--adopt: only PostgreSQL and MariaDB hold tables that can be adopted")
+            }
             (Some(("memory", "")), None) => Ok(Self::Memory(MemoryStore::new())),
             (Some(("sqlite", _)), None) => Ok(Self::Sqlite(
                 SqliteStore::connect(url).await.context("--database")?,
@@ -31,14 +41,29 @@ impl Database {
                 bail!("--schema: only PostgreSQL and MariaDB have schemas")
             }
             (Some(("postgres" | "postgresql", _)), _) => {
-                let store = PostgresStore::connect(url, schema).await;
-                Ok(Self::Postgres(store.context("--database")?))
+                let store = PostgresStore::reach(url, schema).await;
+                let store = store.context("--database")?;
+                Ok(Self::Postgres(ready(store, adoption).await?))
             }
             (Some(("mysql" | "mariadb", _)), _) => {
-                let store = MySqlStore::connect(url, schema).await;
-                Ok(Self::MySql(store.context("--database")?))
+                let store = MySqlStore::reach(url, schema).await;
+                let store = store.context("--database")?;
+                Ok(Self::MySql(ready(store, adoption).await?))
             }
             _ => bail!("--database: give sqlite:FILE, postgres://…, mysql://… or memory:"),
+        }
+    }
+}
+
+async fn ready<D: Dialect>(
+    store: SqlStore<D>,
+    adoption: Option<&Adoption>,
+) -> anyhow::Result<SqlStore<D>> {
+    match adoption {
+        Some(adoption) => store.adopt(adoption).await.context("--adopt"),
+        None => {
+            store.migrate().await.context("--database")?;
+            Ok(store)
         }
     }
 }

@@ -158,6 +158,30 @@ macro_rules! foreign_publishers {
             assert_eq!(store.count(&FeedScope::All, 0, None).await.unwrap(), 3);
         }
 
+        /// Rows that other programs left, more than one for a category, and one without numbers.
+        #[tokio::test]
+        async fn a_written_offset_marker_replaces_all_others() {
+            let Some(harness) = $harness else { return };
+            let (pool, schema) = harness.foreign().await;
+            pool.execute(
+                "INSERT INTO event_records_offset_marker (event_id, event_count, category)
+                 VALUES (7, 70, 'lab'), (NULL, NULL, 'lab'), (9, 90, 'lab'), (5, 5, '')",
+            )
+            .await
+            .unwrap();
+            let store = adopt(&pool, &schema).await;
+            let marker = |event_id, event_count| atomfeed_core::store::OffsetMarker {
+                event_id,
+                event_count,
+            };
+            assert_eq!(store.offset_marker("lab").await.unwrap(), Some(marker(9, 90)));
+            store.write_offset_marker("lab", marker(4, 2)).await.unwrap();
+            assert_eq!(store.offset_marker("lab").await.unwrap(), Some(marker(4, 2)));
+            assert_eq!(store.offset_marker("").await.unwrap(), Some(marker(5, 5)));
+            let rows = sqlx::query("SELECT id FROM event_records_offset_marker").fetch_all(&pool);
+            assert_eq!(rows.await.unwrap().len(), 2);
+        }
+
         /// Their own program moves the queue; both at once would double events.
         #[tokio::test]
         async fn the_queue_is_left_alone_unless_asked_for() {

@@ -1,5 +1,5 @@
 use atomfeed_core::chunking::{ChunkingHistory, ChunkingStrategy};
-use atomfeed_core::store::{OffsetMarker, RecordRange, StoreError, StoreErrorKind, StoreResult};
+use atomfeed_core::store::{OffsetMarker, StoreError, StoreErrorKind, StoreResult};
 use atomfeed_core::{Category, FeedScope};
 
 use super::EventFeedService;
@@ -37,27 +37,23 @@ impl EventFeedService {
         offset_by: u64,
         history: &ChunkingHistory,
     ) -> StoreResult<()> {
-        let before = self.store.offset_marker(key).await?.unwrap_or_default();
-        let since = self.store.count(scope, before.event_id, None).await?;
-        let end = page_end(history, before.event_count + since, offset_by);
-        let Some(skip) = end.checked_sub(before.event_count + 1) else {
+        // From positions of our own: what stands in the table is not believed.
+        let count = self.count(scope).await?;
+        let end = page_end(history, count, offset_by);
+        if end == 0 {
+            return Ok(());
+        }
+        let last = self.events_from(scope, end, 1).await?;
+        let Some(record) = last.first() else {
             return Ok(());
         };
-        let range = RecordRange {
-            after: before.event_id,
-            through: None,
-            skip,
-            limit: 1,
+        let marker = OffsetMarker {
+            event_id: record.id,
+            event_count: end,
         };
-        match self.store.records(scope, range).await?.first() {
-            Some(record) => {
-                let marker = OffsetMarker {
-                    event_id: record.id,
-                    event_count: end,
-                };
-                self.store.write_offset_marker(key, marker).await
-            }
-            None => Ok(()),
+        match self.store.offset_marker(key).await? {
+            Some(found) if found == marker => Ok(()),
+            _ => self.store.write_offset_marker(key, marker).await,
         }
     }
 }

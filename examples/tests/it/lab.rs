@@ -25,6 +25,14 @@ impl Lab {
         }
     }
 
+    /// A consumer of a feed, with a database that there is.
+    pub(crate) fn on(database: &str, feed: impl Into<String>) -> Self {
+        Self {
+            feed: feed.into(),
+            database: database.to_owned(),
+        }
+    }
+
     pub(crate) fn start(&self, arguments: &[&str]) -> Program {
         let mut all = vec!["--feed", &self.feed, "--database", &self.database];
         all.extend(arguments);

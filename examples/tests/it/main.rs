@@ -1,5 +1,6 @@
 //! The example programs as a person runs them: as processes, over HTTP, on SQLite files.
 
+mod adopted;
 mod catch_up;
 mod consumer;
 mod emr;

@@ -148,7 +148,7 @@ macro_rules! sql_harness {
             async fn load(&self, store: &Self::Store, rows: &Rows) {
                 let date_created = self
                     .deployed
-                    .is_none_or(|deployed| deployed.sql.contains("date_created"));
+                    .is_none_or(|deployed| deployed.sql.contains("date_created TIMESTAMP"));
                 load(store, rows, self.deployed.is_some(), date_created).await;
             }
         }

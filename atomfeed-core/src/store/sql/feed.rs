@@ -49,9 +49,10 @@ const SELECT_SPELLINGS: &str =
     "SELECT DISTINCT category FROM {s}event_records WHERE id > ? AND id <= ?";
 const SELECT_CATEGORIES: &str = "SELECT category FROM {s}atomfeed_categories";
 const SELECT_OFFSET_MARKER: &str =
-    "SELECT event_id, event_count FROM {s}event_records_offset_marker WHERE category = ?";
-const UPDATE_OFFSET_MARKER: &str =
-    "UPDATE {s}event_records_offset_marker SET event_id = ?, event_count = ? WHERE category = ?";
+    "SELECT event_id, event_count FROM {s}event_records_offset_marker
+    WHERE category = ? AND event_id IS NOT NULL AND event_count IS NOT NULL
+    ORDER BY event_id DESC LIMIT 1";
+const DELETE_OFFSET_MARKERS: &str = "DELETE FROM {s}event_records_offset_marker WHERE category = ?";
 const INSERT_OFFSET_MARKER: &str =
     "INSERT INTO {s}event_records_offset_marker (event_id, event_count, category) VALUES (?, ?, ?)";
 
@@ -329,15 +330,12 @@ impl<D: Dialect> FeedStore for SqlStore<D> {
             marker.event_count.into(),
             category.into(),
         ];
-        let statement = UPDATE_OFFSET_MARKER;
-        if self
-            .execute(&mut transaction, doing, statement, values.clone())
-            .await?
-            == 0
-        {
-            self.execute(&mut transaction, doing, INSERT_OFFSET_MARKER, values)
-                .await?;
-        }
+        // No key may keep a second row out: those that other programs left go, too.
+        let statement = DELETE_OFFSET_MARKERS;
+        self.execute(&mut transaction, doing, statement, vec![category.into()])
+            .await?;
+        self.execute(&mut transaction, doing, INSERT_OFFSET_MARKER, values)
+            .await?;
         transaction.commit().await.doing(doing)
     }
 }

@@ -44,6 +44,18 @@ impl MySqlStore {
     ///
     /// When the URL is none, the server cannot be reached, or the tables cannot be made.
     pub async fn connect(url: &str, schema: Option<&SchemaName>) -> StoreResult<Self> {
+        let store = Self::reach(url, schema).await?;
+        store.migrate().await?;
+        Ok(store)
+    }
+
+    /// Connects as [`connect`](Self::connect) does, and makes nothing: what follows is
+    /// [`SqlStore::adopt`] or [`SqlStore::migrate`].
+    ///
+    /// # Errors
+    ///
+    /// When the URL is none, or the server cannot be reached.
+    pub async fn reach(url: &str, schema: Option<&SchemaName>) -> StoreResult<Self> {
         // Without the password.
         let connecting = || {
             "connecting to MariaDB: see whether the server is up, and user, \
@@ -64,9 +76,7 @@ impl MySqlStore {
         let pool = MySqlPoolOptions::new()
             .max_connections(8)
             .connect_lazy_with(options);
-        let store = Self::over(pool, schema);
-        store.migrate().await?;
-        Ok(store)
+        Ok(Self::over(pool, schema))
     }
 }
 
