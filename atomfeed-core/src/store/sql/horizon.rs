@@ -16,6 +16,9 @@ use crate::store::StoreResult;
 /// How many ids are looked at in one statement.
 const BATCH: i64 = 1_000;
 
+/// After how many ids it is written down that none was missing.
+const KEPT_EVERY: i64 = 50_000;
+
 /// How often a missing id that was passed over is looked for.
 const LOOK_BACK: Duration = Duration::from_secs(1);
 
@@ -48,6 +51,8 @@ pub(super) struct Horizon {
 struct Known {
     /// Up to here, every event that is there is shown, and no other will be.
     settled: i64,
+    /// What of it was written down.
+    kept: i64,
     /// When ids were seen to be missing, oldest first.
     watches: Vec<Watch>,
     looked_back: Option<Instant>,
@@ -107,8 +112,15 @@ impl<D: Dialect> SqlStore<D> {
             } else if state.settled > settled {
                 horizon.known().settled = state.settled;
             } else if shown - settled == BATCH {
-                horizon.known().settled = shown;
-                self.keep_settled(shown).await?;
+                let kept = {
+                    let mut known = horizon.known();
+                    known.settled = shown;
+                    known.kept
+                };
+                if shown - kept >= KEPT_EVERY {
+                    self.keep_settled(shown).await?;
+                    horizon.known().kept = shown;
+                }
             } else if i64::try_from(found).is_ok_and(|found| shown - settled == found) {
                 // None is missing.
                 horizon.known().watches.clear();
