@@ -110,6 +110,20 @@ pub trait FeedStore: Send + Sync + 'static {
         count: u64,
     ) -> StoreResult<Option<OffsetMarker>>;
 
+    /// Both: the kept position with the greatest count at or below `below`, and that with the smallest
+    /// at or above `above`; stores override this where they can read them at once.
+    async fn positions_around(
+        &self,
+        scope: &FeedScope,
+        below: u64,
+        above: u64,
+    ) -> StoreResult<(OffsetMarker, Option<OffsetMarker>)> {
+        Ok((
+            self.position_below(scope, below).await?,
+            self.position_above(scope, above).await?,
+        ))
+    }
+
     /// Keeps positions; those that are kept already stay.
     async fn keep_positions(
         &self,

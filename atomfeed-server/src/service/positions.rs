@@ -16,16 +16,13 @@ impl EventFeedService {
         limit: u64,
     ) -> StoreResult<Vec<EventRecord>> {
         let before = first.saturating_sub(1);
-        let mut below = self.store.position_below(scope, before).await?;
+        let end = before.saturating_add(limit);
+        let (mut below, mut above) = self.store.positions_around(scope, before, end).await?;
         if before - below.event_count > 2 * SPACING {
             // Nobody has asked for the newest page for long, which keeps positions up.
             self.count(scope).await?;
-            below = self.store.position_below(scope, before).await?;
+            (below, above) = self.store.positions_around(scope, before, end).await?;
         }
-        let above = self
-            .store
-            .position_above(scope, before.saturating_add(limit))
-            .await?;
         let range = RecordRange {
             after: below.event_id,
             through: above.map(|above| above.event_id),

@@ -51,6 +51,10 @@ pub trait Dialect: Database<Connection: Connection<Database = Self>> {
         values: Vec<Value>,
     ) -> impl Future<Output = sqlx::Result<Vec<Row>>> + Send;
 
+    /// The condition that an event is of a category in any of the spellings that are kept.
+    const OF_FOLDED: &'static str =
+        "category IN (SELECT category FROM {s}atomfeed_categories WHERE folded = ?)";
+
     /// Whether categories are matched as somebody else's column compares them, where it has a
     /// collation of its own.
     const COLLATES: bool = false;

@@ -1,3 +1,5 @@
+use std::sync::atomic::Ordering;
+
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
@@ -6,7 +8,10 @@ use super::{Dialect, Matching, Row, SqlStore, Value};
 use crate::chunking::{
     ChunkingChange, ChunkingHistory, ChunkingHistoryEntry, ChunkingStrategy, InvalidChunkingHistory,
 };
-use crate::store::{FeedStore, OffsetMarker, RecordRange, StoreError, StoreResult, TimeBounds};
+use crate::store::{
+    FeedStore, OffsetMarker, RecordRange, SequenceState, StoreError, StoreErrorKind, StoreResult,
+    TimeBounds,
+};
 use crate::{EventRecord, FeedScope};
 
 /// A statement over the rows of a feed: all of them, or those of a category in any spelling. The
@@ -26,6 +31,9 @@ const SET_STRATEGY: &str = "UPDATE {s}atomfeed_feed_state SET strategy = ? WHERE
 const SET_SEALED_UNTIL: &str = "UPDATE {s}atomfeed_feed_state SET sealed_until = ? WHERE id = 1";
 
 const SELECT_HISTORY: &str = "SELECT chunk_length, start FROM {s}chunking_history ORDER BY id";
+const SELECT_CHUNKING: &str = "SELECT state.strategy, history.chunk_length, history.start
+    FROM {s}atomfeed_feed_state AS state LEFT JOIN {s}chunking_history AS history ON 1 = 1
+    WHERE state.id = 1 ORDER BY history.id";
 const INSERT_HISTORY: &str = "INSERT INTO {s}chunking_history (chunk_length, start) VALUES (?, ?)";
 
 const NEWEST_ID: &str = "SELECT id FROM {s}event_records WHERE id <= ? {shown}
@@ -37,6 +45,12 @@ const POSITION_BELOW: &str = "SELECT event_id, event_count FROM {s}atomfeed_posi
     WHERE feed = ? AND event_count <= ? ORDER BY event_count DESC LIMIT 1";
 const POSITION_ABOVE: &str = "SELECT event_id, event_count FROM {s}atomfeed_positions
     WHERE feed = ? AND event_count >= ? ORDER BY event_count LIMIT 1";
+const POSITIONS_AROUND: &str = "SELECT 0, event_id, event_count FROM
+     (SELECT event_id, event_count FROM {s}atomfeed_positions
+      WHERE feed = ? AND event_count <= ? ORDER BY event_count DESC LIMIT 1) AS below
+    UNION ALL SELECT 1, event_id, event_count FROM
+     (SELECT event_id, event_count FROM {s}atomfeed_positions
+      WHERE feed = ? AND event_count >= ? ORDER BY event_count LIMIT 1) AS above";
 const INSERT_POSITION: &str =
     "INSERT {unless} INTO {s}atomfeed_positions (feed, event_count, event_id)
     VALUES (?, ?, ?) {there}";
@@ -59,11 +73,29 @@ const INSERT_OFFSET_MARKER: &str =
 #[async_trait]
 impl<D: Dialect> FeedStore for SqlStore<D> {
     async fn chunking(&self) -> StoreResult<Option<ChunkingHistory>> {
-        let state = self.state().await?;
         let rows = self
-            .read("reading the chunking history", SELECT_HISTORY, Vec::new())
+            .read("reading the chunking history", SELECT_CHUNKING, Vec::new())
             .await?;
-        state.history(&history_entries(rows)?)
+        let mut entries = Vec::new();
+        let mut strategy = None;
+        for mut row in rows {
+            strategy = row.text()?;
+            // No row but that of the strategy: nothing is settled.
+            let (chunk_length, start) = (row.int()?, row.int()?);
+            entries.extend(start.map(|start| ChunkingHistoryEntry {
+                chunk_length: chunk_length.unwrap_or_default(),
+                start,
+            }));
+        }
+        let strategy = strategy.map(|text| text.parse()).transpose();
+        let state = SequenceState {
+            strategy: strategy.map_err(|error| {
+                let context = "reading the column strategy of atomfeed_feed_state";
+                StoreError::new(StoreErrorKind::InvalidData, context).caused_by(error)
+            })?,
+            ..SequenceState::default()
+        };
+        state.history(&entries)
     }
 
     async fn settle_chunking(
@@ -159,9 +191,8 @@ impl<D: Dialect> FeedStore for SqlStore<D> {
              FROM {s}event_records",
             "id > ? AND id <= ? {shown} ORDER BY id LIMIT ? OFFSET ?"
         );
-        let shown = self.shown_through().await?;
-        let through = range.through.unwrap_or(shown).min(shown);
-        let mut values = self.scope_values(scope).await?;
+        let through = self.within_shown(range.through).await?;
+        let mut values = self.scope_values(scope, through).await?;
         values.extend([range.after, through].map(Value::from));
         values.extend([range.limit, range.skip].map(Value::from));
         self.records_of(self.read("reading events", sql, values).await?)
@@ -179,7 +210,8 @@ impl<D: Dialect> FeedStore for SqlStore<D> {
              FROM {s}event_records",
             "timestamp >= ? AND timestamp < ? AND id <= ? {shown} ORDER BY id"
         );
-        let mut values = self.scope_values(scope).await?;
+        let shown = self.shown_through().await?;
+        let mut values = self.scope_values(scope, shown).await?;
         let start = bounds.start.unwrap_or(BEFORE_ALL_TIME);
         for time in [start, bounds.end] {
             values.push(
@@ -203,9 +235,9 @@ impl<D: Dialect> FeedStore for SqlStore<D> {
             "SELECT COUNT(*) FROM {s}event_records",
             "id > ? AND id <= ? {shown}"
         );
-        let shown = self.shown_through().await?;
-        let mut values = self.scope_values(scope).await?;
-        values.extend([after, through.unwrap_or(shown).min(shown)].map(Value::from));
+        let through = self.within_shown(through).await?;
+        let mut values = self.scope_values(scope, through).await?;
+        values.extend([after, through].map(Value::from));
         count(self.read("counting events", sql, values).await?)
     }
 
@@ -217,8 +249,8 @@ impl<D: Dialect> FeedStore for SqlStore<D> {
             "SELECT id FROM (",
             ") AS numbered WHERE nth % ? = 0 ORDER BY id"
         );
-        let mut values = self.scope_values(scope).await?;
         let shown = self.shown_through().await?;
+        let mut values = self.scope_values(scope, shown).await?;
         values.extend([after.into(), shown.into(), n.max(1).into()]);
         let rows = self.read("finding positions", sql, values).await?;
         rows.into_iter().map(|mut row| row.required_int()).collect()
@@ -263,6 +295,37 @@ impl<D: Dialect> FeedStore for SqlStore<D> {
             self.read("reading a position", POSITION_ABOVE, values)
                 .await?,
         )
+    }
+
+    async fn positions_around(
+        &self,
+        scope: &FeedScope,
+        below: u64,
+        above: u64,
+    ) -> StoreResult<(OffsetMarker, Option<OffsetMarker>)> {
+        let key = self.key(scope);
+        let values = vec![
+            key.as_str().into(),
+            below.into(),
+            key.as_str().into(),
+            above.into(),
+        ];
+        let rows = self
+            .read("reading positions", POSITIONS_AROUND, values)
+            .await?;
+        let mut around = (OffsetMarker::default(), None);
+        for mut row in rows {
+            let is_above = row.required_int()? == 1;
+            let found = OffsetMarker {
+                event_id: row.required_int()?,
+                event_count: row.required_count()?,
+            };
+            match is_above {
+                true => around.1 = Some(found),
+                false => around.0 = found,
+            }
+        }
+        Ok(around)
     }
 
     async fn keep_positions(
@@ -342,9 +405,10 @@ impl<D: Dialect> FeedStore for SqlStore<D> {
 
 impl<D: Dialect> SqlStore<D> {
     /// What the statements of a feed are given first.
-    async fn scope_values(&self, scope: &FeedScope) -> StoreResult<Vec<Value>> {
+    async fn scope_values(&self, scope: &FeedScope, through: i64) -> StoreResult<Vec<Value>> {
         let matching = self.statements.matching();
-        if matching == Matching::Folded && scope.category().is_some() {
+        let is_needed = matching == Matching::Folded && scope.category().is_some();
+        if is_needed && through > self.learnt_through.load(Ordering::Relaxed) {
             self.learn_categories().await?;
         }
         Ok(matching.values(scope))
@@ -367,6 +431,7 @@ impl<D: Dialect> SqlStore<D> {
         let through = through.transpose()?.flatten().unwrap_or_default();
         let newest = self.newest_id().await?;
         if newest <= through {
+            self.learnt_through.fetch_max(through, Ordering::Relaxed);
             return Ok(());
         }
         let values = vec![through.into(), newest.into()];
@@ -381,7 +446,9 @@ impl<D: Dialect> SqlStore<D> {
         let values = vec![newest.into(), newest.into()];
         self.execute(&mut transaction, doing, SET_CATEGORIES_THROUGH, values)
             .await?;
-        transaction.commit().await.doing(doing)
+        transaction.commit().await.doing(doing)?;
+        self.learnt_through.fetch_max(newest, Ordering::Relaxed);
+        Ok(())
     }
 
     fn records_of(&self, rows: Vec<Row>) -> StoreResult<Vec<EventRecord>> {

@@ -122,13 +122,30 @@ impl<D: Dialect> SqlStore<D> {
                     horizon.known().kept = shown;
                 }
             } else if i64::try_from(found).is_ok_and(|found| shown - settled == found) {
-                // None is missing.
-                horizon.known().watches.clear();
+                // None is missing, up to here.
+                let mut known = horizon.known();
+                known.watches.clear();
+                known.settled = known.settled.max(shown);
                 return Ok(shown);
             } else if let Some(through) = self.watch(horizon).await? {
                 self.begin_passing(through).await?;
             } else {
                 return Ok(shown);
+            }
+        }
+    }
+
+    /// The id through which to read, up to which events are shown at the most.
+    pub(super) async fn within_shown(&self, through: Option<i64>) -> StoreResult<i64> {
+        let settled = match &self.horizon {
+            Some(horizon) => horizon.known().settled,
+            None => i64::MAX,
+        };
+        match through {
+            Some(through) if through <= settled => Ok(through),
+            through => {
+                let shown = self.shown_through().await?;
+                Ok(through.unwrap_or(shown).min(shown))
             }
         }
     }

@@ -1,3 +1,4 @@
+use super::Dialect;
 use super::value::Value;
 use crate::FeedScope;
 
@@ -16,11 +17,9 @@ pub(super) enum Matching {
 }
 
 impl Matching {
-    pub(super) fn condition(self) -> &'static str {
+    pub(super) fn condition<D: Dialect>(self) -> &'static str {
         match self {
-            Self::Folded => {
-                "category IN (SELECT category FROM {s}atomfeed_categories WHERE folded = ?)"
-            }
+            Self::Folded => D::OF_FOLDED,
             Self::Collation | Self::Exact => "category = ?",
             // The first is for the index.
             Self::ExactBytes => "category = ? AND BINARY category = BINARY ?",

@@ -28,6 +28,7 @@ mod zone;
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 
 use sqlx::pool::PoolConnection;
 use sqlx::{Pool, Transaction};
@@ -58,6 +59,8 @@ pub struct SqlStore<D: Dialect> {
     statements: Arc<Statements>,
     /// Up to where events are shown, where another program may still write one below.
     horizon: Option<Arc<Horizon>>,
+    /// Up to which id the spellings of categories are known that another program has written.
+    learnt_through: Arc<AtomicI64>,
     /// Whether this library gives events their places.
     sequences: bool,
     /// Whether a uuid is looked for, so that an event with a known one can be refused.
@@ -79,6 +82,7 @@ impl<D: Dialect> SqlStore<D> {
                 Matching::default(),
             )),
             horizon: None,
+            learnt_through: Arc::default(),
             sequences: true,
             knows_uuids: true,
         }
@@ -220,6 +224,7 @@ impl<D: Dialect> Clone for SqlStore<D> {
             schema: self.schema.clone(),
             statements: Arc::clone(&self.statements),
             horizon: self.horizon.clone(),
+            learnt_through: Arc::clone(&self.learnt_through),
             sequences: self.sequences,
             knows_uuids: self.knows_uuids,
         }

@@ -84,6 +84,10 @@ impl PostgresStore {
 impl Dialect for Postgres {
     const NUMBERED_PLACEHOLDERS: bool = true;
 
+    // Looked up first, so that the index on the category is used for those few.
+    const OF_FOLDED: &'static str = "category = ANY (ARRAY
+        (SELECT category FROM {s}atomfeed_categories WHERE folded = ?))";
+
     const ERRORS_END_TRANSACTIONS: bool = true;
 
     // A statement must see what was committed before it, whatever the pool's own level is.

@@ -27,6 +27,7 @@ pub(super) struct Statements {
     unless_there: (&'static str, &'static str),
     layout: Layout,
     matching: Matching,
+    of_category: &'static str,
     rendered: RwLock<HashMap<Key, SqlStr>>,
 }
 
@@ -66,6 +67,7 @@ impl Statements {
             unless_there: D::INSERT_UNLESS_THERE,
             layout,
             matching,
+            of_category: matching.condition::<D>(),
             rendered: RwLock::default(),
         }
     }
@@ -130,7 +132,7 @@ impl Statements {
         let (unless, there) = self.unless_there;
         let statement = self
             .choose(statement)
-            .replace("{of_category}", self.matching.condition())
+            .replace("{of_category}", self.of_category)
             .replace("{shown}", if self.layout.is_adopted() { SHOWN } else { "" })
             .replace("{s}", &self.prefix)
             .replace("{unless}", unless)
