@@ -158,6 +158,93 @@ macro_rules! foreign_publishers {
             assert_eq!(store.count(&FeedScope::All, 0, None).await.unwrap(), 3);
         }
 
+        /// The original empties the queue without a lock: it reads all of it, inserts each row, deletes
+        /// each row. Another of its processes inserts of its own, and commits late. Whoever follows the
+        /// feed meanwhile sees every event once, and nothing before what was seen.
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn the_originals_drain_loop_loses_and_doubles_nothing() {
+            const EACH: usize = 30;
+            let Some(harness) = $harness else { return };
+            let (pool, schema) = harness.foreign().await;
+            let store = adopt_waiting(&pool, &schema, LONG).await;
+            let publishing = (0..3).map(|publisher| {
+                let (store, pool) = (store.clone(), pool.clone());
+                tokio::spawn(async move {
+                    for number in 0..EACH {
+                        let mut tx = pool.begin().await.unwrap();
+                        let event = NewEvent::new(format!("{publisher}.{number}"), "/1");
+                        store.publish(&mut tx, &event, SystemClock.now()).await.unwrap();
+                        tokio::task::yield_now().await;
+                        tx.commit().await.unwrap();
+                    }
+                })
+            });
+            let publishing: Vec<_> = publishing.collect();
+            let direct = tokio::spawn({
+                let pool = pool.clone();
+                async move {
+                    for number in 0..EACH {
+                        let mut held = pool.begin().await.unwrap();
+                        held.execute(insert(&format!("direct.{number}"))).await.unwrap();
+                        pool.execute("SELECT COUNT(*) FROM event_records").await.unwrap();
+                        held.commit().await.unwrap();
+                    }
+                }
+            });
+            let draining = tokio::spawn({
+                let pool = pool.clone();
+                async move {
+                    let mut moved = 0;
+                    while moved < 3 * EACH {
+                        let mut tx = pool.begin().await.unwrap();
+                        let select = "SELECT id, uuid, title FROM event_records_queue ORDER BY id";
+                        let rows = sqlx::query(select).fetch_all(&mut *tx).await.unwrap();
+                        for row in rows {
+                            use sqlx::Row;
+                            let id: i32 = row.get(0);
+                            let (uuid, title): (String, String) = (row.get(1), row.get(2));
+                            let insert = format!(
+                                "INSERT INTO event_records (uuid, title) VALUES ('{uuid}', '{title}')"
+                            );
+                            tx.execute(AssertSqlSafe(insert)).await.unwrap();
+                            let delete = format!("DELETE FROM event_records_queue WHERE id = {id}");
+                            tx.execute(AssertSqlSafe(delete)).await.unwrap();
+                            moved += 1;
+                        }
+                        tx.commit().await.unwrap();
+                    }
+                }
+            });
+            let following = async {
+                let mut seen: Vec<EventRecord> = Vec::new();
+                while seen.len() < 4 * EACH {
+                    let range = RecordRange {
+                        after: seen.last().map_or(0, |record| record.id),
+                        through: None,
+                        skip: 0,
+                        limit: 7,
+                    };
+                    seen.extend(store.records(&FeedScope::All, range).await.unwrap());
+                    tokio::task::yield_now().await;
+                }
+                seen
+            };
+            let seen = tokio::time::timeout(Duration::from_secs(60), following).await.unwrap();
+            for task in publishing.into_iter().chain([direct, draining]) {
+                task.await.unwrap();
+            }
+            let uuids: std::collections::HashSet<_> =
+                seen.iter().map(|record| record.uuid.as_str()).collect();
+            assert_eq!(uuids.len(), 4 * EACH, "each once");
+            let everything = RecordRange {
+                after: 0,
+                through: None,
+                skip: 0,
+                limit: 1_000,
+            };
+            assert_eq!(store.records(&FeedScope::All, everything).await.unwrap(), seen);
+        }
+
         /// Rows that other programs left, more than one for a category, and one without numbers.
         #[tokio::test]
         async fn a_written_offset_marker_replaces_all_others() {

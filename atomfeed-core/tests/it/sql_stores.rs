@@ -246,3 +246,70 @@ async fn a_database_that_is_not_there_is_said_to_be() {
     let error = SchemaName::new("a\"b").unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Refused);
 }
+
+const FOUR_COLUMNS: &str = "INSERT INTO event_records_queue (uuid, title, object, category)
+    VALUES ('0120a4f9-196a-5f9e-b9f5-23f31f914da7', 'Patient', '/patient/1', 'Patient')";
+
+/// Runs a database's own program; it comes with the server.
+fn run_program(program: &str, arguments: &[&str]) {
+    let ran = std::process::Command::new(program).args(arguments).output();
+    let ran = ran.unwrap_or_else(|error| panic!("starting {program}: {error}"));
+    assert!(ran.status.success(), "{ran:?}");
+}
+
+#[tokio::test]
+async fn psql_publishes() {
+    let Some(harness) = PostgresHarness::from_env() else {
+        return;
+    };
+    let store = harness.store().await;
+    let select = sqlx::query_scalar("SELECT current_schema()::text");
+    let schema: String = select.fetch_one(store.pool()).await.unwrap();
+    let url = std::env::var("ATOMFEED_POSTGRES_URL").unwrap();
+    let search = format!("SET search_path TO {schema}");
+    run_program(
+        "psql",
+        &[
+            &url,
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-c",
+            &search,
+            "-c",
+            FOUR_COLUMNS,
+        ],
+    );
+    sequence_all(&store).await;
+    assert_eq!(all(&store).await[0].content.as_deref(), Some("/patient/1"));
+}
+
+#[tokio::test]
+async fn mariadb_publishes() {
+    let Some(harness) = MySqlHarness::from_env() else {
+        return;
+    };
+    let store = harness.store().await;
+    let select = sqlx::query_scalar("SELECT DATABASE()");
+    let database: String = select.fetch_one(store.pool()).await.unwrap();
+    let url: url::Url = std::env::var("ATOMFEED_MYSQL_URL")
+        .unwrap()
+        .parse()
+        .unwrap();
+    let socket = url.query_pairs().find(|(name, _)| name == "socket");
+    let server = match socket {
+        Some((_, socket)) => format!("--socket={socket}"),
+        None => format!("--host={}", url.host_str().unwrap()),
+    };
+    let user = format!("--user={}", url.username());
+    let arguments = [
+        "--no-defaults",
+        &server,
+        &user,
+        &database,
+        "-e",
+        FOUR_COLUMNS,
+    ];
+    run_program("mariadb", &arguments);
+    sequence_all(&store).await;
+    assert_eq!(all(&store).await[0].content.as_deref(), Some("/patient/1"));
+}
