@@ -154,8 +154,13 @@ async fn run<S: Store>(
         importer.import(lines, 1_000, false).await?;
     }
 
-    // Else another program moves what is queued.
     let sequences = !args.adopt || args.sequence;
+    if args.import.is_some() && !sequences {
+        eprintln!(
+            "what is published waits in event_records_queue for the program whose tables these are; \
+             --sequence has it moved from here"
+        );
+    }
     if sequences {
         sequencer.drain().await?;
     }

@@ -459,6 +459,23 @@ mod openmrs {
 
     foreign_publishers!(MySqlStore, MySqlHarness::openmrs(), MySqlPool);
 
+    /// A pool of the application's own may be in any zone.
+    #[tokio::test]
+    async fn a_connection_that_is_not_in_utc_is_refused() {
+        let Some(harness) = MySqlHarness::openmrs() else {
+            return;
+        };
+        let (pool, schema) = harness.foreign().await;
+        let options = pool.connect_options().as_ref().clone();
+        let options = options.timezone(Some("+05:45".to_owned()));
+        let pool = MySqlPool::connect_with(options).await.unwrap();
+        let store = MySqlStore::over(pool, Some(&schema));
+        let error = store.adopt(&Adoption::of_consumer()).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Refused);
+        assert!(error.to_string().contains("20700 s"), "{error}");
+        assert!(error.to_string().contains("+00:00"), "{error}");
+    }
+
     #[tokio::test]
     async fn an_exact_match_is_exact_whatever_the_collation() {
         let Some(harness) = MySqlHarness::openmrs() else {

@@ -287,14 +287,7 @@ mod postgres {
 
         /// The tables as they are before anybody adopts them: a pool, and the schema.
         pub async fn foreign(&self) -> (PgPool, SchemaName) {
-            let schema = servers::schema();
-            let options = self
-                .options
-                .clone()
-                .options([("search_path", schema.as_str())]);
-            let pool = PgPoolOptions::new()
-                .max_connections(20)
-                .connect_lazy_with(options);
+            let (pool, schema) = self.schema();
             let sql = self.deployed.map_or("", |deployed| deployed.sql);
             let sql = format!(
                 "CREATE SCHEMA IF NOT EXISTS {schema}; SET search_path TO {schema}; {}
@@ -303,6 +296,17 @@ mod postgres {
             );
             let make = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&pool).await;
             make.expect("the tables of another program are made");
+            (pool, schema)
+        }
+
+        /// A pool that looks in a schema of its own, which is yet to be made.
+        fn schema(&self) -> (PgPool, SchemaName) {
+            let schema = servers::schema();
+            let options = self.options.clone();
+            let options = options.options([("search_path", schema.as_str())]);
+            let pool = PgPoolOptions::new()
+                .max_connections(20)
+                .connect_lazy_with(options);
             (pool, schema)
         }
 
@@ -323,14 +327,7 @@ mod postgres {
                 let adopted = store.adopt(&servers::adoption()).await;
                 return adopted.expect("the tables are adopted");
             }
-            let schema = servers::schema();
-            let options = self
-                .options
-                .clone()
-                .options([("search_path", schema.as_str())]);
-            let pool = PgPoolOptions::new()
-                .max_connections(20)
-                .connect_lazy_with(options);
+            let (pool, schema) = self.schema();
             let store = PostgresStore::over(pool, Some(&schema));
             store.migrate().await.expect("tables are made");
             store

@@ -128,7 +128,8 @@ impl<D: Dialect> SqlStore<D> {
     /// # Errors
     ///
     /// [`StoreErrorKind::Refused`] when a table or column is missing (or not this user's to read); the
-    /// message names all of them. Or when the tables are ours. Else as the database has it.
+    /// message names all of them. Or when the tables are ours, or, on MariaDB, the pool's connections are
+    /// not in UTC. Else as the database has it.
     pub async fn adopt(mut self, adoption: &Adoption) -> StoreResult<Self> {
         let mut conn = self.connection().await?;
         let found = self.columns(&mut conn).await?;
@@ -146,6 +147,19 @@ impl<D: Dialect> SqlStore<D> {
                 if missing.len() == 1 { "it" } else { "them" },
             );
             return Err(StoreError::new(StoreErrorKind::Refused, context));
+        }
+        if let Some(difference) = D::SECONDS_FROM_UTC {
+            let doing = || "asking for the zone of the connection";
+            let rows = self.fetch(&mut conn, doing, difference, Vec::new()).await?;
+            let seconds = rows.into_iter().next().map(|mut row| row.required_int());
+            if let Some(seconds) = seconds.transpose()?.filter(|seconds| *seconds != 0) {
+                let context = format!(
+                    "adopting tables through a connection whose clock is {seconds} s from UTC: their \
+                     times would be as far off; open the pool in time zone +00:00, as sqlx does unless \
+                     it is told otherwise"
+                );
+                return Err(StoreError::new(StoreErrorKind::Refused, context));
+            }
         }
         let schema = self.schema_value();
         let doing = || "looking for an index of event_records on uuid";

@@ -2,7 +2,7 @@ use async_trait::async_trait;
 use sqlx::Transaction;
 
 use super::error::Doing;
-use super::{Dialect, Form, Insert, Row, SqlStore, TableZone, Value};
+use super::{Dialect, Form, Insert, Layout, Row, SqlStore, TableZone, Value};
 use crate::store::{
     ConsumerStore, FailedEventQuery, FailedEventStore, MarkerStore, StoreError, StoreErrorKind,
     StoreResult, UnitOfWork,
@@ -222,46 +222,30 @@ impl<D: Dialect> MarkerStore for SqlUnitOfWork<D> {
 #[async_trait]
 impl<D: Dialect> FailedEventStore for SqlUnitOfWork<D> {
     async fn park(&mut self, event: &Event, failure: &Failure) -> StoreResult<()> {
-        let what = "parking an event in failed_events";
-        let fitted = self
-            .store
-            .layout()
-            .fitted(FAILED.table, "error_message", failure.message());
-        let mut values = failure_values(event, &Failure::new(fitted, failure.at()));
-        values.extend([Value::from(event.title()), event.tags_column().into()]);
-        let mut row = values.clone();
-        row.push(0_i64.into());
-        // Never refused: what the table cannot hold stands whole in one of ours.
-        let misfit = self.store.misfit_of_parked(&row);
-        let id = match misfit {
-            None => self.insert_failed(row).await?,
-            Some(misfit) => {
-                tracing::warn!(
-                    feed = %event.feed_uri(),
-                    event = %event.id(),
-                    misfit,
-                    "failed_events cannot hold an event; it is parked in atomfeed_failed_events, where \
-                     no other program finds it"
-                );
-                // It takes its place in the order of the others.
-                let empty = ["", "", "", "", "", "", "", "", ""]
-                    .map(Value::from)
-                    .to_vec();
-                let mut stub = empty;
-                stub[1] = failure.at().into();
-                stub[5] = 0_i64.into();
-                stub[8] = 0_i64.into();
-                let id = self.insert_failed(stub).await?;
-                self.execute(what, DELETE_FAILED, vec![id.into()]).await?;
-                values[2] = failure.message().replace('\0', "\u{fffd}").into();
-                return self.insert_beside(values, id, event).await;
-            }
+        let fitted = fitted(self.store.layout(), FAILED.table, failure);
+        let mut row = failure_values(event, &fitted);
+        row.extend([
+            event.title().into(),
+            event.tags_column().into(),
+            0_i64.into(),
+        ]);
+        let Some(misfit) = self.store.misfit_of_parked(&row) else {
+            let id = self.insert_failed(row).await?;
+            let tags = Value::from(event.tags_column());
+            return self.insert_beside(not_a_whole_row(tags), id, event).await;
         };
-        let mut beside = vec![Value::Text(None); 8];
-        beside[1] = Value::Time(None);
-        beside[5] = Value::Int(None);
-        beside[7] = values.pop().unwrap_or(Value::Text(None));
-        self.insert_beside(beside, id, event).await
+        // Never refused: what the table cannot hold stands whole in one of ours.
+        tracing::warn!(
+            feed = %event.feed_uri(),
+            event = %event.id(),
+            misfit,
+            "failed_events cannot hold an event; it is parked in atomfeed_failed_events, where no other \
+             program finds it"
+        );
+        let id = self.take_failed_id(failure).await?;
+        let mut whole = failure_values(event, &storable(failure));
+        whole.extend([Value::from(event.title()), event.tags_column().into()]);
+        self.insert_beside(whole, id, event).await
     }
 
     async fn failed_events(&mut self, query: &FailedEventQuery) -> StoreResult<Vec<FailedEvent>> {
@@ -317,15 +301,16 @@ impl<D: Dialect> FailedEventStore for SqlUnitOfWork<D> {
             self.execute(what, INSERT_RETRIES_BESIDE, id()).await?;
         }
         let layout = self.store.layout();
-        let fits = layout.has_table(RETRY.table);
-        let fitted = layout.fitted(RETRY.table, "error_message", failure.message());
-        let row = failure_values(&failed.event, &Failure::new(fitted, failure.at()));
-        if fits && self.store.misfit(&RETRY, &row).is_none() {
+        let has_table = layout.has_table(RETRY.table);
+        let fitted = fitted(layout, RETRY.table, failure);
+        let row = failure_values(&failed.event, &fitted);
+        if has_table && self.store.misfit(&RETRY, &row).is_none() {
             let doing = || what;
             let store = self.store.clone();
             let inserted = store.insert(&mut self.transaction, doing, &RETRY, [row]);
             return inserted.await.map(drop);
         }
+        let row = failure_values(&failed.event, &storable(failure));
         self.execute(what, INSERT_RETRY_BESIDE, row).await.map(drop)
     }
 
@@ -386,6 +371,22 @@ impl<D: Dialect> SqlStore<D> {
 }
 
 impl<D: Dialect> SqlUnitOfWork<D> {
+    /// A place in the order of parked events, for one that the table itself cannot hold.
+    async fn take_failed_id(&mut self, failure: &Failure) -> StoreResult<i64> {
+        let mut row = vec![Value::from(""); FAILED.columns.len()];
+        for (column, cell) in FAILED.columns.iter().zip(&mut row) {
+            match *column {
+                "failed_at" => *cell = failure.at().into(),
+                "error_hash_code" | "retries" => *cell = 0_i64.into(),
+                _ => {}
+            }
+        }
+        let id = self.insert_failed(row).await?;
+        let what = "taking a place among the parked events";
+        self.execute(what, DELETE_FAILED, vec![id.into()]).await?;
+        Ok(id)
+    }
+
     async fn insert_failed(&mut self, row: Vec<Value>) -> StoreResult<i64> {
         let doing = || "parking an event in failed_events";
         let sql = self.store.statements.insert(&FAILED, Form::AnsweringId);
@@ -402,7 +403,8 @@ impl<D: Dialect> SqlUnitOfWork<D> {
         }
     }
 
-    /// The columns of a row that is not in `failed_events`, or NULLs, and what that has no columns for.
+    /// The columns of a row that is not in `failed_events` (or [`not_a_whole_row`]), and what that has no
+    /// columns for.
     async fn insert_beside(
         &mut self,
         mut values: Vec<Value>,
@@ -431,6 +433,25 @@ impl<D: Dialect> SqlUnitOfWork<D> {
         }
         statements
     }
+}
+
+/// The columns of `failed_events` in the table beside it, where the row itself stands there.
+fn not_a_whole_row(tags: Value) -> Vec<Value> {
+    let none = || Value::Text(None);
+    let at = Value::Time(None);
+    let hash = Value::Int(None);
+    vec![none(), at, none(), none(), none(), hash, none(), tags]
+}
+
+/// A failure whose message fits a table.
+fn fitted(layout: &Layout, table: &str, failure: &Failure) -> Failure {
+    let message = layout.fitted(table, "error_message", failure.message());
+    Failure::new(message, failure.at())
+}
+
+/// A failure whose message every table of ours can hold: PostgreSQL keeps no NUL in a text.
+fn storable(failure: &Failure) -> Failure {
+    Failure::new(failure.message().replace('\0', "\u{fffd}"), failure.at())
 }
 
 /// Entry and page; no NULL is ever written, since some tables refuse it.

@@ -87,6 +87,9 @@ impl Dialect for MySql {
 
     const COLLATES: bool = true;
 
+    const SECONDS_FROM_UTC: Option<&'static str> =
+        Some("SELECT TIMESTAMPDIFF(SECOND, UTC_TIMESTAMP(), NOW())");
+
     const COLUMNS: &'static str = "SELECT table_name, column_name, data_type,
          character_maximum_length, character_octet_length, character_set_name, datetime_precision
         FROM information_schema.columns WHERE table_schema = COALESCE(?, DATABASE())
