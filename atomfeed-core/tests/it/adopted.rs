@@ -1,5 +1,7 @@
 //! Tables of other programs: taken as they are, or not at all.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use atomfeed_core::store::conformance::{Harness, MySqlHarness, PostgresHarness, sequence_all};
@@ -12,6 +14,7 @@ use atomfeed_core::{
     Category, Clock, EntryId, EventRecord, FeedScope, FeedUri, Marker, NewEvent, SystemClock,
 };
 use chrono::{DateTime, Utc};
+use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, SharedString, Unit};
 use sqlx::{AssertSqlSafe, Executor, MySqlPool, PgPool};
 
 /// Soon enough for a test, and long enough to be looked at more than once.
@@ -368,8 +371,77 @@ macro_rules! foreign_publishers {
     };
 }
 
+/// Counts what is counted under any name.
+#[derive(Default)]
+struct Counted(std::sync::Mutex<std::collections::HashMap<String, Arc<AtomicU64>>>);
+
+impl Counted {
+    fn of(&self, name: &str) -> u64 {
+        let counted = self.0.lock().unwrap();
+        counted
+            .get(name)
+            .map_or(0, |count| count.load(Ordering::Relaxed))
+    }
+}
+
+impl metrics::Recorder for Counted {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+        let mut counted = self.0.lock().unwrap();
+        Counter::from_arc(Arc::clone(
+            counted.entry(key.name().to_owned()).or_default(),
+        ))
+    }
+
+    fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
+        Gauge::noop()
+    }
+
+    fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+        Histogram::noop()
+    }
+}
+
 mod odoo {
     use super::*;
+
+    /// Once for each event, however often it is looked for.
+    #[tokio::test]
+    async fn an_event_that_comes_too_late_is_counted() {
+        let Some(harness) = PostgresHarness::odoo() else {
+            return;
+        };
+        let counted = Counted::default();
+        let _here = metrics::set_default_local_recorder(&counted);
+        let (pool, schema) = harness.foreign().await;
+        let store = adopt(&pool, &schema).await;
+        for title in ["1", "2"] {
+            pool.execute(insert(title)).await.unwrap();
+        }
+        pool.execute("DELETE FROM event_records WHERE id = 1")
+            .await
+            .unwrap();
+        until(&store, &["2"]).await;
+        pool.execute("INSERT INTO event_records (id, uuid) VALUES (1, 'late')")
+            .await
+            .unwrap();
+        let told = tokio::time::timeout(Duration::from_secs(30), async {
+            while counted.of("atomfeed_late_events_total") == 0 {
+                assert_eq!(titles(&store).await, ["2"]);
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        });
+        told.await.expect("it is counted");
+        // Another process tells of it too; this one does not again.
+        let again = adopt(&pool, &schema).await;
+        assert_eq!(titles(&again).await, ["2"]);
+        assert_eq!(counted.of("atomfeed_late_events_total"), 2);
+    }
 
     foreign_publishers!(PostgresStore, PostgresHarness::odoo(), PgPool);
 
