@@ -65,7 +65,6 @@ where
     let sequencer = Sequencer::new(store.clone());
     let publisher = Publisher::new(store.clone()).waking(&sequencer);
     let stop = CancellationToken::new();
-    let service = router(store.clone(), config().with_page_size(100)).await;
     // Two of them: one works at a time.
     let sequencers = [
         tokio::spawn(sequencer.run(stop.clone())),
@@ -80,6 +79,8 @@ where
         })
         .collect();
 
+    // While they write.
+    let service = router(store.clone(), config().with_page_size(100)).await;
     let seen = MemoryStore::new();
     let order = Arc::new(Mutex::new(Vec::new()));
     let client = AtomFeedClient::builder(feed_uri(), InProcessFeedSource::new(service))

@@ -39,6 +39,7 @@ on_sql_stores!(
     a_row_in_the_queue_is_a_publish,
     a_row_that_cannot_be_moved_holds_nothing_up,
     a_queued_time_that_is_ahead_takes_none_along,
+    open_transactions_are_not_waited_for,
     a_missing_table_is_named,
 );
 
@@ -103,6 +104,44 @@ where
         0,
         "moved once"
     );
+}
+
+/// As many rows as make a database's planner prefer to look through the whole queue.
+async fn open_transactions_are_not_waited_for<D, H>(harness: &H)
+where
+    D: Dialect,
+    H: Harness<Store = SqlStore<D>>,
+{
+    // SQLite lets nobody write beside an open transaction.
+    if D::WRITES_ONE_AT_A_TIME {
+        return;
+    }
+    let store = harness.store().await;
+    const INSERT: &str = "INSERT INTO event_records_queue (uuid) VALUES ";
+    let insert = async |uuid: &str, conn: &mut D::Connection| {
+        let sql = sqlx::AssertSqlSafe(format!("{INSERT} ('{uuid}')"));
+        let sql = sqlx::SqlSafeStr::into_sql_str(sql);
+        D::execute(conn, sql, vec![]).await.unwrap();
+    };
+    let mut done = store.pool().acquire().await.unwrap();
+    let mut open = Vec::new();
+    for number in 0..400 {
+        insert(&format!("done {number}"), &mut done).await;
+        if number % 100 == 50 {
+            let mut transaction = store.pool().begin().await.unwrap();
+            insert(&format!("open {number}"), &mut transaction).await;
+            open.push(transaction);
+        }
+    }
+    let limit = std::time::Duration::from_secs(20);
+    let moved = tokio::time::timeout(limit, store.sequence(1_000, SystemClock.now()));
+    let moved = moved.await.expect("no transaction is waited for").unwrap();
+    assert_eq!((moved.moved, moved.set_aside, moved.more), (400, 0, false));
+    for transaction in open {
+        transaction.commit().await.unwrap();
+    }
+    let moved = store.sequence(1_000, SystemClock.now()).await.unwrap();
+    assert_eq!(moved.moved, 4);
 }
 
 /// On time chunks, whose times never go back.

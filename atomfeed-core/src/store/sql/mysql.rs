@@ -83,9 +83,13 @@ impl MySqlStore {
 impl Dialect for MySql {
     const INSERT_UNLESS_THERE: (&'static str, &'static str) = ("IGNORE", "");
 
-    const BEGIN: &'static str = "BEGIN";
+    // Else what one statement reads would be as old as the first one's, and a range that is written
+    // would be locked with the gaps in it, where others insert.
+    const BEGIN: &'static str = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; BEGIN";
 
     const COLLATES: bool = true;
+
+    const LIMITS_DELETES: bool = true;
 
     const SECONDS_FROM_UTC: Option<&'static str> =
         Some("SELECT TIMESTAMPDIFF(SECOND, UTC_TIMESTAMP(), NOW())");

@@ -1,5 +1,4 @@
 use std::collections::BTreeSet;
-use std::sync::LazyLock;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -30,12 +29,13 @@ const SET_ASIDE: &str = "INSERT INTO {s}atomfeed_set_aside
 /// How many rows a statement moves at once; what is left over goes in smaller ones.
 const WIDTHS: [usize; 4] = [500, 50, 5, 1];
 
-static DELETE_QUEUED: LazyLock<[String; 4]> = LazyLock::new(|| {
-    WIDTHS.map(|width| {
-        let ids = vec!["?"; width].join(", ");
-        format!("DELETE FROM {{s}}event_records_queue WHERE id IN ({ids})")
-    })
-});
+/// One range of ids, which is always looked up by the primary key. For a list of ids MariaDB may go
+/// through the whole table, and then waits for each row that is being inserted, for ever under load.
+macro_rules! delete_queued {
+    () => {
+        "DELETE FROM {s}event_records_queue WHERE id >= ? AND id <= ?"
+    };
+}
 
 #[async_trait]
 impl<D: Dialect> SequencedStore for SqlStore<D> {
@@ -216,14 +216,20 @@ impl<D: Dialect> SqlStore<D> {
         Ok(set_aside)
     }
 
-    async fn delete(&self, conn: &mut D::Connection, mut queued: &[Queued]) -> StoreResult<()> {
+    /// Run by run of ids: a row between them may be another transaction's, which is not waited for.
+    async fn delete(&self, conn: &mut D::Connection, queued: &[Queued]) -> StoreResult<()> {
         let doing = || "removing from event_records_queue what was moved";
-        for (width, statement) in WIDTHS.into_iter().zip(DELETE_QUEUED.iter()) {
-            while let Some((some, rest)) = queued.split_at_checked(width) {
-                let values = some.iter().map(|queued| queued.record.id.into()).collect();
-                self.execute(conn, doing, statement, values).await?;
-                queued = rest;
-            }
+        for run in queued.chunk_by(|one, next| one.record.id + 1 == next.record.id) {
+            let ends = run.first().into_iter().chain(run.last());
+            let mut values: Vec<Value> = ends.map(|queued| queued.record.id.into()).collect();
+            let statement = match D::LIMITS_DELETES {
+                true => {
+                    values.push((run.len() as u64).into());
+                    concat!(delete_queued!(), " LIMIT ?")
+                }
+                false => delete_queued!(),
+            };
+            self.execute(conn, doing, statement, values).await?;
         }
         Ok(())
     }
