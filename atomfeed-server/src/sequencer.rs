@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 /// How many events one transaction moves.
-const BATCH: u32 = 1_000;
+const BATCH: u32 = 5_000;
 
 /// How soon a hinted event is looked for; then after twice as long, and so on.
 const FIRST_LOOK: Duration = Duration::from_micros(500);

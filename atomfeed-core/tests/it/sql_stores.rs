@@ -207,6 +207,64 @@ async fn a_queued_time_that_is_none_is_set_aside() {
     );
 }
 
+/// PostgreSQL has times that no other program has.
+#[tokio::test]
+async fn a_queued_time_beyond_all_years_is_set_aside() {
+    let Some(harness) = PostgresHarness::from_env() else {
+        return;
+    };
+    let store = harness.store().await;
+    run(
+        &store,
+        "INSERT INTO event_records_queue (uuid, timestamp, date_created) VALUES
+          ('a', '9999-12-31 23:59:59.999999Z', '0001-01-01Z'), ('b', 'infinity', NULL),
+          ('c', '2024-03-01Z', '-infinity'), ('d', '10000-01-01Z', NULL),
+          ('e', '2024-03-01Z', '0001-12-31 23:59:59.999999Z BC'), ('f', '0001-01-01Z', NULL)",
+    )
+    .await;
+    let sequenced = store.sequence(10, SystemClock.now()).await.unwrap();
+    assert_eq!((sequenced.moved, sequenced.set_aside), (2, 4));
+    let found = all(&store).await;
+    assert_eq!([&*found[0].uuid, &*found[1].uuid], ["a", "f"]);
+    for (record, second) in found.iter().zip([253_402_300_799, -62_135_596_800]) {
+        assert_eq!(record.timestamp.timestamp(), second);
+    }
+    assert_eq!(found[1].date_created, Some(found[1].timestamp));
+}
+
+/// What was moved is told to other processes, once a batch.
+#[tokio::test]
+async fn postgres_tells_of_each_batch() {
+    let Some(harness) = PostgresHarness::from_env() else {
+        return;
+    };
+    let store = harness.store().await;
+    let mut listener = sqlx::postgres::PgListener::connect_with(store.pool())
+        .await
+        .unwrap();
+    listener.listen("atomfeed").await.unwrap();
+    let select = sqlx::query_scalar("SELECT current_schema()::text");
+    let schema: String = select.fetch_one(store.pool()).await.unwrap();
+    let fill = "INSERT INTO event_records_queue (uuid) SELECT n::text
+        FROM generate_series(1, 7) AS n";
+    run(&store, fill).await;
+    for moved in [5, 2, 0] {
+        let sequenced = store.sequence(5, SystemClock.now()).await.unwrap();
+        assert_eq!(sequenced.moved, moved);
+    }
+    let end = "SELECT pg_notify('atomfeed', 'the end')";
+    run(&store, end).await;
+    let mut told = Vec::new();
+    while told.last().is_none_or(|last| last != "the end") {
+        let notification = listener.recv().await.unwrap().payload().to_owned();
+        // Other tests have schemas of their own.
+        if notification == schema || notification == "the end" {
+            told.push(notification);
+        }
+    }
+    assert_eq!(told, [schema.as_str(), schema.as_str(), "the end"]);
+}
+
 async fn a_row_that_cannot_be_moved_holds_nothing_up<D, H>(harness: &H)
 where
     D: Dialect,

@@ -209,7 +209,7 @@ impl<D: Dialect> SqlStore<D> {
             .collect())
     }
 
-    fn schema_value(&self) -> Value {
+    pub(super) fn schema_value(&self) -> Value {
         Value::from(self.schema.as_ref().map(|schema| schema.as_str()))
     }
 }

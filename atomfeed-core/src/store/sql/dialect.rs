@@ -40,6 +40,13 @@ pub trait Dialect: Database<Connection: Connection<Database = Self>> {
     /// Whether a delete takes a LIMIT, and needs it, since it would lock the row after the last one.
     const LIMITS_DELETES: bool = false;
 
+    /// Whether one statement can move rows from a table into another.
+    const MOVES_IN_ONE_STATEMENT: bool = false;
+
+    /// Tells other processes, once the transaction commits, that events were moved in the schema that is
+    /// the value.
+    const NOTIFY: Option<&'static str> = None;
+
     /// Runs a statement, and says how many rows it changed.
     fn execute(
         conn: &mut Self::Connection,

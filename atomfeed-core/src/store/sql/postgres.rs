@@ -93,6 +93,11 @@ impl Dialect for Postgres {
     // A statement must see what was committed before it, whatever the pool's own level is.
     const BEGIN: &'static str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 
+    const MOVES_IN_ONE_STATEMENT: bool = true;
+
+    const NOTIFY: Option<&'static str> =
+        Some("SELECT pg_notify('atomfeed', COALESCE(?, current_schema()))");
+
     const COLUMNS: &'static str = "SELECT table_name::text, column_name::text, data_type::text,
          character_maximum_length::bigint, NULL::bigint, NULL::text, datetime_precision::bigint
         FROM information_schema.columns WHERE table_schema = COALESCE(?, current_schema())
@@ -165,6 +170,9 @@ fn bind<'q>(
     }
 }
 
+/// In microseconds since 2000.
+const YEARS_1_TO_9999: std::ops::Range<i64> = -63_082_281_600_000_000..252_455_616_000_000_000;
+
 fn cell(row: &PgRow, index: usize) -> sqlx::Result<Value> {
     let raw = row.try_get_raw(index)?;
     if raw.is_null() {
@@ -175,8 +183,18 @@ fn cell(row: &PgRow, index: usize) -> sqlx::Result<Value> {
         "INT2" => Value::from(i64::from(row.try_get::<i16, _>(index)?)),
         "INT4" => Value::from(i64::from(row.try_get::<i32, _>(index)?)),
         "INT8" => Value::from(row.try_get::<i64, _>(index)?),
-        "TIMESTAMP" => Value::LocalTime(Some(row.try_get(index)?)),
-        "TIMESTAMPTZ" => Value::from(row.try_get::<DateTime<Utc>, _>(index)?),
+        "TIMESTAMP" | "TIMESTAMPTZ" => {
+            // As it is sent: microseconds since 2000, and the ends of their range for infinity.
+            let micros: i64 = row.try_get_unchecked(index)?;
+            match kind.as_str() {
+                // As a text it is refused where the time matters, and only there.
+                _ if !YEARS_1_TO_9999.contains(&micros) => {
+                    Value::from("a time that is not in the years 1 to 9999")
+                }
+                "TIMESTAMP" => Value::LocalTime(Some(row.try_get(index)?)),
+                _ => Value::from(row.try_get::<DateTime<Utc>, _>(index)?),
+            }
+        }
         _ => Value::Text(Some(row.try_get(index)?)),
     })
 }

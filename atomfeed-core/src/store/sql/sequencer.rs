@@ -6,7 +6,7 @@ use sqlx::{Connection, Transaction};
 
 use super::error::Doing;
 use super::outbox::{RECORD, record_values};
-use super::{Dialect, Row, SqlStore, Value};
+use super::{Dialect, Form, Row, SqlStore, Value};
 use crate::EventRecord;
 use crate::chunking::ChunkingStrategy;
 use crate::store::{
@@ -57,32 +57,17 @@ impl<D: Dialect> SequencedStore for SqlStore<D> {
         // First the lock; then, in a statement of its own, the rows: one statement sees one
         // snapshot, and this one must be taken under the lock.
         let state = self.lock_feed_state(&mut transaction).await?;
-        let values = vec![i64::from(limit).into()];
-        let rows = self
-            .fetch(&mut transaction, doing, SELECT_QUEUED, values)
-            .await?;
-        let mut queued = rows
-            .into_iter()
-            .map(|row| self.queued(row, now))
-            .collect::<StoreResult<Vec<_>>>()?;
-        let last = assign_times(&mut queued, state, now);
-        let mut sequenced = Sequenced {
-            more: queued.len() == limit as usize,
-            ..Sequenced::default()
+        let moved = match self.moves_at_once(state) {
+            true => self.move_at_once(&mut transaction, limit).await?,
+            false => None,
         };
-
-        sequenced.set_aside = self.insert_queued(&mut transaction, &queued, now).await?;
-        sequenced.moved = queued.len() as u64 - sequenced.set_aside;
-        self.delete(&mut transaction, &queued).await?;
-        let categories: BTreeSet<_> = queued
-            .iter()
-            .filter_map(|queued| queued.record.category.as_deref())
-            .collect();
-        for category in categories {
-            self.keep_category(&mut transaction, Some(category)).await?;
-        }
-        if let (Some(ChunkingStrategy::Time), Some(last)) = (state.strategy, last) {
-            self.keep_last_timestamp(&mut transaction, state, last)
+        let sequenced = match moved {
+            Some(sequenced) => sequenced,
+            None => self.move_rows(&mut transaction, state, limit, now).await?,
+        };
+        if let Some(notify) = D::NOTIFY.filter(|_| sequenced.moved > 0) {
+            let values = vec![self.schema_value()];
+            self.execute(&mut transaction, doing, notify, values)
                 .await?;
         }
         transaction.commit().await.doing(doing)?;
@@ -118,6 +103,85 @@ struct Queued {
 }
 
 impl<D: Dialect> SqlStore<D> {
+    /// Whether rows need not be looked at one by one.
+    fn moves_at_once(&self, state: SequenceState) -> bool {
+        D::MOVES_IN_ONE_STATEMENT
+            && !self.layout().is_adopted()
+            && state.strategy != Some(ChunkingStrategy::Time)
+    }
+
+    /// In one statement; nothing is moved and `None` is answered when there is a row that cannot be.
+    async fn move_at_once(
+        &self,
+        transaction: &mut Transaction<'_, D>,
+        limit: u32,
+    ) -> StoreResult<Option<Sequenced>> {
+        let doing = || "moving events from event_records_queue into event_records at once";
+        let sql = self.statements.insert(&RECORD, Form::FromQueue);
+        let mut savepoint = transaction.begin().await.doing(doing)?;
+        let values = vec![i64::from(limit).into()];
+        let moved = D::fetch(&mut savepoint, sql, values).await.doing(doing);
+        let rows = match moved {
+            Ok(rows) => rows,
+            Err(error) if concerns_a_row(&error) => {
+                savepoint.rollback().await.doing(doing)?;
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        let mut sequenced = Sequenced::default();
+        for mut row in rows {
+            let category = row.text()?;
+            sequenced.moved += row.required_count()?;
+            if row.required_count()? > 0 {
+                savepoint.rollback().await.doing(doing)?;
+                return Ok(None);
+            }
+            self.keep_category(&mut savepoint, category.as_deref())
+                .await?;
+        }
+        savepoint.commit().await.doing(doing)?;
+        sequenced.more = sequenced.moved == u64::from(limit);
+        Ok(Some(sequenced))
+    }
+
+    /// Row by row as far as it must be, whatever the tables are like.
+    async fn move_rows(
+        &self,
+        transaction: &mut Transaction<'_, D>,
+        state: SequenceState,
+        limit: u32,
+        now: DateTime<Utc>,
+    ) -> StoreResult<Sequenced> {
+        let doing = || "moving events from event_records_queue into event_records";
+        let values = vec![i64::from(limit).into()];
+        let rows = self
+            .fetch(transaction, doing, SELECT_QUEUED, values)
+            .await?;
+        let mut queued = rows
+            .into_iter()
+            .map(|row| self.queued(row, now))
+            .collect::<StoreResult<Vec<_>>>()?;
+        let last = assign_times(&mut queued, state, now);
+        let set_aside = self.insert_queued(transaction, &queued, now).await?;
+        self.delete(transaction, &queued).await?;
+        let categories: BTreeSet<_> = queued
+            .iter()
+            .filter_map(|queued| queued.record.category.as_deref())
+            .collect();
+        for category in categories {
+            self.keep_category(transaction, Some(category)).await?;
+        }
+        if let (Some(ChunkingStrategy::Time), Some(last)) = (state.strategy, last) {
+            self.keep_last_timestamp(transaction, state, last).await?;
+        }
+        Ok(Sequenced {
+            moved: queued.len() as u64 - set_aside,
+            set_aside,
+            more: queued.len() == limit as usize,
+        })
+    }
+
     /// Takes a row as far as it can be read.
     fn queued(&self, mut row: Row, now: DateTime<Utc>) -> StoreResult<Queued> {
         let zone = self.layout().zone();

@@ -53,6 +53,9 @@ pub(super) enum Form {
     AnsweringId,
     /// One row, unless an event record has its uuid, which is the last value.
     UnlessPublished,
+    /// So many of the queue's rows, in their order, which are deleted there: PostgreSQL alone. Answers
+    /// each category with how many were moved, and how many of them have times that cannot be read.
+    FromQueue,
 }
 
 impl Statements {
@@ -102,6 +105,20 @@ impl Statements {
                     WHERE NOT EXISTS (SELECT 1 FROM {{s}}event_records WHERE uuid = ?)
                     ON CONFLICT DO NOTHING"
                 ),
+                Form::FromQueue => {
+                    let queued =
+                        columns.replace("date_created", "COALESCE(date_created, timestamp)");
+                    format!(
+                        "WITH queued AS (DELETE FROM {{s}}event_records_queue WHERE id = ANY (ARRAY
+                      (SELECT id FROM {{s}}event_records_queue ORDER BY id LIMIT ?)) RETURNING *),
+                     moved AS ({into} SELECT {queued} FROM queued ORDER BY id
+                      RETURNING category, timestamp, date_created)
+                    SELECT category, COUNT(*), COUNT(*) FILTER (WHERE
+                      NOT (timestamp >= '0001-01-01Z' AND timestamp < '10000-01-01Z')
+                      OR NOT (date_created >= '0001-01-01Z' AND date_created < '10000-01-01Z'))
+                    FROM moved GROUP BY category"
+                    )
+                }
             }
         })
     }
