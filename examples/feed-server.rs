@@ -16,7 +16,7 @@ use atomfeed_examples::Database;
 use atomfeed_server::{
     CancellationToken, EventFeedService, FeedConfig, FeedRouter, Publisher, Sequencer,
 };
-use chrono::{DateTime, NaiveDateTime, Utc};
+use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Utc};
 use clap::Parser;
 use serde::Deserialize;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, BufReader};
@@ -43,6 +43,22 @@ struct Args {
     /// Moves its queue, which it must not do itself any more: both at once would double events
     #[arg(long, requires = "adopt")]
     sequence: bool,
+    /// After a restore from a backup: gives new events ids above this one, the greatest that any
+    /// consumer may have seen, and pages that none can have read
+    #[arg(long, value_name = "ID")]
+    continue_after: Option<i64>,
+    /// Deletes, before serving, what was published before this day or time, but for what is on a page
+    /// with a later event; pages that are left stay as they are, those before them are gone (410)
+    #[arg(long, value_name = "DATE", value_parser = date)]
+    prune_before: Option<DateTime<Utc>>,
+    /// Does so in adopted tables, too. There is no simple way back then: the program whose they are
+    /// finds its pages by counting rows, and would number those that are left anew
+    #[arg(long, requires_all = ["adopt", "prune_before"])]
+    prune_adopted: bool,
+    /// Answers the page before the oldest one with an empty page instead of 410, so that a consumer of
+    /// the original library that has no marker yet can begin there
+    #[arg(long)]
+    empty_page_before_oldest: bool,
     /// Where to listen; port 0 picks one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
@@ -89,14 +105,23 @@ async fn main() -> anyhow::Result<()> {
         .with_writer(std::io::stderr)
         .init();
     let args = Args::parse();
+    ensure!(
+        args.prune_before.is_none() || !args.adopt || args.prune_adopted,
+        "--prune-before with --adopt: the tables are another program's, which finds its pages by \
+         counting rows, and would number those that are left anew once it serves the feed again; \
+         --prune-adopted allows it"
+    );
     let stopped = atomfeed_examples::stopped();
     let adoption = args.adopt.then(|| {
         let zone = args.time_zone.unwrap_or_default();
-        let adoption = Adoption::of_publisher().in_zone(zone);
-        match args.sequence {
-            true => adoption.sequencing(),
-            false => adoption,
+        let mut adoption = Adoption::of_publisher().in_zone(zone);
+        if args.sequence {
+            adoption = adoption.sequencing();
         }
+        if args.prune_adopted {
+            adoption = adoption.pruning();
+        }
+        adoption
     });
     let schema = args.schema.as_ref();
     match Database::open(&args.database, schema, adoption.as_ref()).await? {
@@ -133,7 +158,8 @@ async fn run<S: Store>(
         .await
         .with_context(|| format!("listening on {}", args.listen))?;
     let address = listener.local_addr()?;
-    let settled = store.chunking().await?.map(|history| history.strategy());
+    let settled = store.feed_state().await?.history;
+    let settled = settled.map(|history| history.strategy());
     let strategy = args.chunking.or(settled).unwrap_or_default();
     if let Some(settled) = settled.filter(|settled| *settled != strategy) {
         bail!(
@@ -148,6 +174,11 @@ async fn run<S: Store>(
         store: store.clone(),
         in_time_chunks: strategy == ChunkingStrategy::Time,
     };
+    // Before anything is published, which would get the ids of what was lost.
+    if let Some(id) = args.continue_after {
+        let service = EventFeedService::open(store.clone(), config.clone()).await?;
+        service.continue_after(id).await?;
+    }
     if let Some(file) = args.import.as_deref().filter(|file| *file != "-") {
         let open = tokio::fs::File::open(file).await;
         let lines = BufReader::new(open.with_context(|| format!("opening {file}"))?);
@@ -165,6 +196,13 @@ async fn run<S: Store>(
         sequencer.drain().await?;
     }
     let service = open_feed(store, config, args.page_size).await?;
+    if let Some(before) = args.prune_before {
+        let pruned = service.prune(before).await?;
+        eprintln!(
+            "{} events from before {before} deleted; the oldest page of all events is {}",
+            pruned.events, pruned.first_page
+        );
+    }
     let feed = FeedRouter::new(service).into_router();
     let app = match args.mount.trim_end_matches('/') {
         "" => feed,
@@ -211,6 +249,10 @@ fn config(
         .with_author(&args.author)
         .with_id_prefix(&args.id_prefix)
         .with_generator(&args.generator, &args.generator_uri);
+    let config = match args.empty_page_before_oldest {
+        true => config.with_empty_page_before_the_oldest(),
+        false => config,
+    };
     Ok(match (strategy, args.page_size) {
         (_, Some(0)) => bail!("--page-size 0: a page holds at least one event"),
         (ChunkingStrategy::Number, None) => config,
@@ -366,6 +408,14 @@ fn is_of_the_line(error: &anyhow::Error) -> bool {
         store,
         None | Some(StoreErrorKind::Refused | StoreErrorKind::Duplicate)
     )
+}
+
+/// A day, which begins in UTC, or a time.
+fn date(text: &str) -> anyhow::Result<DateTime<Utc>> {
+    match text.parse::<NaiveDate>() {
+        Ok(day) => Ok(day.and_time(NaiveTime::MIN).and_utc()),
+        Err(_) => time(text).with_context(|| format!("{text:?} is no day, such as 2024-03-01")),
+    }
 }
 
 /// A time with an offset, or one without, which is UTC.

@@ -107,6 +107,19 @@ pub enum ProcessErrorKind {
         /// What that one links to as `prev-archive`.
         previous: String,
     },
+    /// The feed has not come as far as the marker.
+    #[error(
+        "the marker stands on page {page}, and the newest page of the feed is {newest}: the publisher \
+         has gone back, to a backup perhaps, and may give other events the numbers of pages that were \
+         read; nothing is applied until the publisher goes on above what it has lost (continue_after, \
+         feed-server --continue-after), or the marker (table markers) is set anew"
+    )]
+    MarkerAhead {
+        /// The page that the marker names.
+        page: String,
+        /// The newest page there is.
+        newest: String,
+    },
     /// The marker's entry is not on the marker's page any more.
     #[error(
         "the marker names entry {entry} as the last one read, on page {page}, and it is not there: \

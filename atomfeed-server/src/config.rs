@@ -20,6 +20,7 @@ pub struct FeedConfig {
     pub(crate) line_ends: LineEnds,
     pub(crate) strategy: ChunkingStrategy,
     chunk_length: Option<i64>,
+    pub(crate) empty_page_before_the_oldest: bool,
 }
 
 /// Events a page of a new feed holds; feeds that have a chunking history keep theirs.
@@ -52,6 +53,7 @@ impl FeedConfig {
             line_ends: LineEnds::AsXml,
             strategy: ChunkingStrategy::Number,
             chunk_length: None,
+            empty_page_before_the_oldest: false,
         }
     }
 
@@ -74,6 +76,15 @@ impl FeedConfig {
     pub fn with_generator(mut self, title: impl Into<String>, uri: impl Into<String>) -> Self {
         self.generator = title.into();
         self.generator_uri = uri.into();
+        self
+    }
+
+    /// Answers, once old events were pruned, the page before the oldest one with a page that is empty
+    /// and names none before it, instead of an error: so that a consumer of the original library that
+    /// has no marker yet, and walks back along `prev-archive`, can begin there.
+    #[must_use]
+    pub fn with_empty_page_before_the_oldest(mut self) -> Self {
+        self.empty_page_before_the_oldest = true;
         self
     }
 

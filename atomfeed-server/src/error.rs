@@ -21,6 +21,35 @@ pub enum FeedError {
         /// What was asked for.
         asked: String,
     },
+    /// The page was pruned: its events were old.
+    #[error(
+        "page {asked} of the feed of {scope} was pruned, since its events were old; the oldest page is \
+         {first}: begin there, once what the pages before it told has reached you otherwise"
+    )]
+    Pruned {
+        /// The feed.
+        scope: FeedScope,
+        /// What was asked for.
+        asked: String,
+        /// The oldest page that is kept.
+        first: u64,
+    },
+    /// The page, or a part of it, was lost with the database it was in.
+    #[error(
+        "page {asked} of the feed of {scope} was lost when the database was restored from a backup; the \
+         last page before it is {before}, and the feed goes on with page {next}: find out which of the \
+         lost events you have applied, then begin there"
+    )]
+    Lost {
+        /// The feed.
+        scope: FeedScope,
+        /// What was asked for.
+        asked: String,
+        /// The last page before what was lost; 0 when there is none.
+        before: u64,
+        /// The page with which the feed goes on.
+        next: u64,
+    },
     /// The store failed.
     #[error("reading the feed from its store")]
     Store(#[from] StoreError),
@@ -33,7 +62,9 @@ impl FeedError {
             Self::NotAPageNumber { .. } => {
                 Some("AtomFeedRuntimeException: feedId must not be null and must be greater than 0")
             }
-            Self::NoSuchPage { .. } => Some("AtomFeedRuntimeException: feed does not exist"),
+            Self::NoSuchPage { .. } | Self::Pruned { .. } | Self::Lost { .. } => {
+                Some("AtomFeedRuntimeException: feed does not exist")
+            }
             Self::Store(_) => None,
         }
     }

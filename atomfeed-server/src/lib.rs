@@ -20,4 +20,4 @@ pub use http::FeedRouter;
 pub use page::Page;
 pub use publisher::Publisher;
 pub use sequencer::Sequencer;
-pub use service::EventFeedService;
+pub use service::{EventFeedService, Pruned};

@@ -11,7 +11,8 @@ use crate::FeedConfig;
 pub struct Page {
     /// Its number; 0 for a feed that has no event yet.
     pub number: u64,
-    /// Whether it has a successor: its bytes are then the same for ever, for one configuration.
+    /// Whether it has a successor: its bytes are then the same for ever, for one configuration. (The
+    /// empty page in the place of pruned ones is not sealed: it is gone once more is pruned.)
     pub sealed: bool,
     /// The id of the newest event on it.
     pub newest_id: Option<i64>,
@@ -22,7 +23,8 @@ pub struct Page {
 /// What a page holds, before it is rendered.
 pub(crate) struct PageContent {
     pub(crate) number: u64,
-    pub(crate) has_previous: bool,
+    pub(crate) previous: Option<u64>,
+    pub(crate) next: Option<u64>,
     pub(crate) sealed: bool,
     pub(crate) records: Vec<EventRecord>,
     /// `atom:updated` of a page without entries.
@@ -37,11 +39,9 @@ impl PageContent {
             link("self", config.page_url(scope, asked)),
             link("via", config.page_url(scope, number)),
         ];
-        if self.sealed {
-            links.push(link("next-archive", config.page_url(scope, number + 1)));
-        }
-        if self.has_previous {
-            links.push(link("prev-archive", config.page_url(scope, number - 1)));
+        let neighbours = [("next-archive", self.next), ("prev-archive", self.previous)];
+        for (rel, number) in neighbours {
+            links.extend(number.map(|number| link(rel, config.page_url(scope, number))));
         }
         let newest = self.records.last();
         let head = FeedHead {

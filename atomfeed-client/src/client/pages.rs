@@ -178,7 +178,7 @@ impl FetchedPage {
 
 /// The number with which the URL of a page ends, as those of this family of feeds do, after what
 /// stands before it: elsewhere `/2026/1` may well follow `/2025/12`.
-fn page_number(uri: &str) -> Option<(&str, u64)> {
+pub(super) fn page_number(uri: &str) -> Option<(&str, u64)> {
     let path = uri.split(['?', '#']).next()?;
     let (folder, number) = path.trim_end_matches('/').rsplit_once('/')?;
     Some((folder, number.parse().ok()?))

@@ -2,8 +2,9 @@ use atomfeed_core::{EntryId, Marker};
 use url::Url;
 
 use super::AtomFeedClient;
-use super::pages::{FetchedPage, Visited};
+use super::pages::{FetchedPage, Visited, page_number};
 use crate::ProcessErrorKind;
+use crate::source::FetchError;
 
 /// Where a consumer begins that has no marker yet.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -30,7 +31,10 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         match (page, entry) {
             // The feed was empty when the marker was made, and has begun since, or not yet.
             (Some(page), None) if names_page_0(page) => self.oldest_page().await,
-            (Some(page), _) => self.fetch(self.marked_page(page)?).await.map(Some),
+            (Some(page), _) => match self.fetch(self.marked_page(page)?).await {
+                Ok(fetched) => Ok(Some(fetched)),
+                Err(error) => Err(self.why_not_there(page, error).await),
+            },
             (None, Some(_)) => self.fetch(self.feed.url().clone()).await.map(Some),
             (None, None) => self.start(marker).await,
         }
@@ -58,16 +62,45 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         }
     }
 
-    /// The oldest page: back along `prev-archive` from the newest.
+    /// The oldest page: back along `prev-archive` from the newest, up to where the publisher has pruned.
     async fn oldest_page(&self) -> Result<Option<FetchedPage>, ProcessErrorKind> {
         let mut page = self.fetch(self.feed.url().clone()).await?;
         let mut visited = Visited::default();
         visited.check(&page)?;
         while let Some(previous) = page.previous()? {
-            page = self.fetch(previous).await?;
+            match self.fetch(previous).await {
+                Ok(previous) => page = previous,
+                Err(error) if status(&error) == Some(410) => {
+                    tracing::info!(feed = %self.feed, page = %page.uri, "older pages were pruned");
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
             visited.check(&page)?;
         }
         Ok(Some(page))
+    }
+
+    /// Why the page that the marker names is not there: it may be ahead of the feed.
+    async fn why_not_there(&self, marked: &str, error: ProcessErrorKind) -> ProcessErrorKind {
+        // The original says so with its own status.
+        if !matches!(status(&error), Some(404 | 500)) {
+            return error;
+        }
+        let Ok(newest) = self.fetch(self.feed.url().clone()).await else {
+            return error;
+        };
+        match (page_number(marked), page_number(&newest.uri)) {
+            (Some((folder, page)), Some((newest_folder, number)))
+                if folder == newest_folder && page > number =>
+            {
+                ProcessErrorKind::MarkerAhead {
+                    page: marked.to_owned(),
+                    newest: newest.uri,
+                }
+            }
+            _ => error,
+        }
     }
 
     fn marked_page(&self, page: &str) -> Result<Url, ProcessErrorKind> {
@@ -77,6 +110,17 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             href: page.to_owned(),
             source,
         })
+    }
+}
+
+/// The status with which the server refused a page.
+fn status(error: &ProcessErrorKind) -> Option<u16> {
+    match error {
+        ProcessErrorKind::Fetch {
+            source: FetchError::Status { status, .. },
+            ..
+        } => Some(*status),
+        _ => None,
     }
 }
 

@@ -66,7 +66,7 @@ impl FetchError {
             401 => "it wants a login; give user and password",
             403 => "this login may not read the feed",
             404 => "there is no such page; see whether the address is right",
-            410 => "the page was pruned; start at a later one",
+            410 => "the page is gone: it was pruned, or lost; start at a later one",
             500..600 => "it has a problem of its own; its log says which",
             _ => "this is no page of a feed",
         };

@@ -6,6 +6,7 @@ mod bad_input;
 mod content;
 mod crashes;
 mod feeds;
+mod gone;
 mod loss;
 mod preparing;
 mod real_feeds;

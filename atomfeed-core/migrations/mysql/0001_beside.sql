@@ -11,7 +11,8 @@ CREATE TABLE IF NOT EXISTS atomfeed_feed_state (
   last_timestamp DATETIME(6),
   settled_id BIGINT,
   passing_id BIGINT,
-  categories_through BIGINT
+  categories_through BIGINT,
+  revision BIGINT NOT NULL DEFAULT 0
 ) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 INSERT IGNORE INTO atomfeed_feed_state (id) VALUES (1);
 
@@ -22,6 +23,30 @@ CREATE TABLE IF NOT EXISTS atomfeed_positions (
   event_count BIGINT NOT NULL,
   event_id BIGINT NOT NULL,
   PRIMARY KEY (feed, event_count)
+) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+
+-- Ours: the first page of a feed that was kept when old events were pruned, and the last event before it.
+CREATE TABLE IF NOT EXISTS atomfeed_cuts (
+  feed VARCHAR(500) NOT NULL PRIMARY KEY,
+  category VARCHAR(500) NOT NULL,
+  page BIGINT NOT NULL,
+  event_count BIGINT NOT NULL,
+  event_id BIGINT NOT NULL
+) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+
+-- Ours: after a restore, ids went on above event_id; as many as were lost were passed over.
+CREATE TABLE IF NOT EXISTS atomfeed_jumps (
+  event_id BIGINT NOT NULL PRIMARY KEY,
+  lost BIGINT NOT NULL
+) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+
+-- Ours: the positions after after_count, up to event_count, which no event of the feed has for that.
+CREATE TABLE IF NOT EXISTS atomfeed_holes (
+  feed VARCHAR(500) NOT NULL,
+  event_id BIGINT NOT NULL,
+  after_count BIGINT NOT NULL,
+  event_count BIGINT NOT NULL,
+  PRIMARY KEY (feed, event_id)
 ) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
 -- Ours: how categories are spelled, and the lower case by which feeds match them.

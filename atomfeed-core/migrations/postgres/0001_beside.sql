@@ -10,7 +10,8 @@ CREATE TABLE atomfeed_feed_state (
   last_timestamp TIMESTAMPTZ,
   settled_id BIGINT,
   passing_id BIGINT,
-  categories_through BIGINT
+  categories_through BIGINT,
+  revision BIGINT NOT NULL DEFAULT 0
 );
 INSERT INTO atomfeed_feed_state (id) VALUES (1);
 
@@ -21,6 +22,30 @@ CREATE TABLE atomfeed_positions (
   event_count BIGINT NOT NULL,
   event_id BIGINT NOT NULL,
   PRIMARY KEY (feed, event_count)
+);
+
+-- Ours: the first page of a feed that was kept when old events were pruned, and the last event before it.
+CREATE TABLE atomfeed_cuts (
+  feed TEXT NOT NULL PRIMARY KEY,
+  category TEXT NOT NULL,
+  page BIGINT NOT NULL,
+  event_count BIGINT NOT NULL,
+  event_id BIGINT NOT NULL
+);
+
+-- Ours: after a restore, ids went on above event_id; as many as were lost were passed over.
+CREATE TABLE atomfeed_jumps (
+  event_id BIGINT NOT NULL PRIMARY KEY,
+  lost BIGINT NOT NULL
+);
+
+-- Ours: the positions after after_count, up to event_count, which no event of the feed has for that.
+CREATE TABLE atomfeed_holes (
+  feed TEXT NOT NULL,
+  event_id BIGINT NOT NULL,
+  after_count BIGINT NOT NULL,
+  event_count BIGINT NOT NULL,
+  PRIMARY KEY (feed, event_id)
 );
 
 -- Ours: how categories are spelled, and the lower case by which feeds match them.

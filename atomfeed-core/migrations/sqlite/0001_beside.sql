@@ -10,7 +10,8 @@ CREATE TABLE atomfeed_feed_state (
   last_timestamp TEXT,
   settled_id INTEGER,
   passing_id INTEGER,
-  categories_through INTEGER
+  categories_through INTEGER,
+  revision INTEGER NOT NULL DEFAULT 0
 );
 INSERT INTO atomfeed_feed_state (id) VALUES (1);
 
@@ -22,6 +23,30 @@ CREATE TABLE atomfeed_positions (
   event_id INTEGER NOT NULL,
   PRIMARY KEY (feed, event_count)
 ) WITHOUT ROWID;
+
+-- Ours: the first page of a feed that was kept when old events were pruned, and the last event before it.
+CREATE TABLE atomfeed_cuts (
+  feed TEXT NOT NULL PRIMARY KEY,
+  category TEXT NOT NULL,
+  page INTEGER NOT NULL,
+  event_count INTEGER NOT NULL,
+  event_id INTEGER NOT NULL
+);
+
+-- Ours: after a restore, ids went on above event_id; as many as were lost were passed over.
+CREATE TABLE atomfeed_jumps (
+  event_id INTEGER NOT NULL PRIMARY KEY,
+  lost INTEGER NOT NULL
+);
+
+-- Ours: the positions after after_count, up to event_count, which no event of the feed has for that.
+CREATE TABLE atomfeed_holes (
+  feed TEXT NOT NULL,
+  event_id INTEGER NOT NULL,
+  after_count INTEGER NOT NULL,
+  event_count INTEGER NOT NULL,
+  PRIMARY KEY (feed, event_id)
+);
 
 -- Ours: how categories are spelled, and the lower case by which feeds match them.
 CREATE TABLE atomfeed_categories (

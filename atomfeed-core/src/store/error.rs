@@ -55,6 +55,21 @@ impl StoreError {
         self.kind
     }
 
+    /// Somebody else pruned the feeds, or had them go on after a restore, meanwhile.
+    pub(crate) fn revised(doing: &str) -> Self {
+        let context = format!("{doing}: another process has changed their breaks; try again");
+        Self::new(StoreErrorKind::Conflict, context)
+    }
+
+    /// There are ids as great as the one to continue after.
+    pub(crate) fn has_come_to(id: i64, last: i64) -> Self {
+        let context = format!(
+            "continuing after event id {id}: the events here have come to id {last} already; give the \
+             greatest id that any consumer may have seen"
+        );
+        Self::new(StoreErrorKind::Refused, context)
+    }
+
     /// Somebody else moved the marker first.
     pub(crate) fn marker_conflict(to: &Marker) -> Self {
         Self::new(

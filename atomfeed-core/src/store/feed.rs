@@ -1,7 +1,7 @@
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
-use super::StoreResult;
+use super::{StoreResult, UpkeepStore};
 use crate::chunking::{ChunkingChange, ChunkingHistory, ChunkingHistoryEntry, ChunkingStrategy};
 use crate::{EventRecord, FeedScope};
 
@@ -43,15 +43,7 @@ pub struct TimeBounds {
 /// Only committed events are seen, and an event, once seen, is seen by every later call: ids become
 /// visible in order. What is done with these primitives is written once, in `atomfeed-server`.
 #[async_trait]
-pub trait FeedStore: Send + Sync + 'static {
-    /// The chunking history; `None` while the feed has none.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreErrorKind::InvalidData`](super::StoreErrorKind::InvalidData) when the rows of
-    /// `chunking_history` make no sense. This and every other call: as the database has it.
-    async fn chunking(&self) -> StoreResult<Option<ChunkingHistory>>;
-
+pub trait FeedStore: UpkeepStore {
     /// Settles how the feed is chunked, unless it is settled, and says how that is.
     ///
     /// # Errors
@@ -124,11 +116,14 @@ pub trait FeedStore: Send + Sync + 'static {
         ))
     }
 
-    /// Keeps positions; those that are kept already stay.
+    /// Keeps positions; those that are kept already stay. Nothing is kept when the revision
+    /// ([`FeedState::revision`](super::FeedState::revision)) is not the one that was read before they
+    /// were reckoned: events may have been deleted meanwhile.
     async fn keep_positions(
         &self,
         scope: &FeedScope,
         positions: &[OffsetMarker],
+        revision: u64,
     ) -> StoreResult<()>;
 
     /// The time before which time chunks have ended.

@@ -5,6 +5,7 @@
 //! | [`OutboxStore`] | server | takes an event in, on the connection of the caller's transaction |
 //! | [`SequencedStore`] | server | moves what was published into a queue to where feeds read it, in an order that no reader can overtake |
 //! | [`FeedStore`] | server | reads events by position, keeps chunking history and positions |
+//! | [`UpkeepStore`] | server | prunes, and goes on after a restore |
 //! | [`ConsumerStore`] | client | opens a [`UnitOfWork`] |
 //! | [`UnitOfWork`] | client | *is* an open transaction: [`MarkerStore`] and [`FailedEventStore`] over the connection it lends to the worker |
 //!
@@ -21,6 +22,7 @@ mod outbox;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 pub mod sql;
 mod unit_of_work;
+mod upkeep;
 
 pub use error::{StoreError, StoreErrorKind, StoreResult};
 pub use feed::{FeedStore, OffsetMarker, RecordRange, TimeBounds};
@@ -37,3 +39,4 @@ pub use sql::{Adoption, SchemaName, TableZone};
 pub use unit_of_work::{
     ConsumerStore, FailedEventQuery, FailedEventStore, MarkerStore, UnitOfWork,
 };
+pub use upkeep::{Breaks, Cut, FeedState, Hole, Jump, OldEvent, UpkeepStore};

@@ -344,6 +344,35 @@ async fn a_database_that_is_not_there_is_said_to_be() {
     assert_eq!(error.kind(), StoreErrorKind::Refused);
 }
 
+/// Where the URL asks for TLS, nothing is told to a server before it has begun.
+#[tokio::test]
+async fn tls_is_spoken_where_it_is_asked_for() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = async {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        // SSLRequest: its length, and the number that asks for TLS.
+        let mut request = [0; 8];
+        socket.read_exact(&mut request).await.unwrap();
+        assert_eq!(request[4..], 80_877_103_u32.to_be_bytes());
+        socket.write_all(b"S").await.unwrap();
+        let mut record = [0; 6];
+        socket.read_exact(&mut record).await.unwrap();
+        record
+    };
+    let url = format!("postgres://me:secret@{address}/none?sslmode=verify-full");
+    let (record, connected) = tokio::join!(server, PostgresStore::connect(&url, None));
+    // A handshake (22) that begins with a ClientHello (1): RFC 8446 §5.1, §4.
+    assert_eq!((record[0], record[1], record[5]), (22, 3, 1));
+    let error = connected.unwrap_err();
+    assert!(
+        error.to_string().contains("see whether the server is up"),
+        "{error}"
+    );
+}
+
 const FOUR_COLUMNS: &str = "INSERT INTO event_records_queue (uuid, title, object, category)
     VALUES ('0120a4f9-196a-5f9e-b9f5-23f31f914da7', 'Patient', '/patient/1', 'Patient')";
 

@@ -21,6 +21,7 @@ pub(super) fn error(error: &FeedError, original_statuses: bool) -> Response {
         FeedError::NotAPageNumber { .. } | FeedError::NoSuchPage { .. } => {
             StatusCode::INTERNAL_SERVER_ERROR
         }
+        FeedError::Pruned { .. } | FeedError::Lost { .. } => StatusCode::GONE,
         FeedError::Store(_) => {
             tracing::error!(
                 error = error as &dyn Error,

@@ -4,24 +4,21 @@ use atomfeed_core::store::{StoreError, StoreResult, TimeBounds};
 use chrono::{DateTime, Utc};
 
 use super::EventFeedService;
+use super::feed::Feed;
 use crate::page::PageContent;
 
 impl EventFeedService {
-    pub(super) async fn recent_by_time(
-        &self,
-        scope: &FeedScope,
-        history: &ChunkingHistory,
-    ) -> StoreResult<PageContent> {
-        let present = self.end_past_chunks(history).await?;
-        self.read_time(scope, present, present.number).await
+    pub(super) async fn recent_by_time(&self, feed: &Feed) -> StoreResult<PageContent> {
+        let present = self.end_past_chunks(&feed.history).await?;
+        self.read_time(&feed.scope, present, present.number).await
     }
 
     pub(super) async fn page_by_time(
         &self,
-        scope: &FeedScope,
-        history: &ChunkingHistory,
+        feed: &Feed,
         number: u64,
     ) -> StoreResult<Option<PageContent>> {
+        let Feed { scope, history, .. } = feed;
         let Some(chunk) = history.chunk(number) else {
             return Ok(None);
         };
@@ -41,7 +38,7 @@ impl EventFeedService {
     ///
     /// A page that readers may leave behind must be complete. So before the present chunk, or one
     /// before it, is read, the past ones end under the lock under which events get their times.
-    async fn end_past_chunks(&self, history: &ChunkingHistory) -> StoreResult<Chunk> {
+    pub(super) async fn end_past_chunks(&self, history: &ChunkingHistory) -> StoreResult<Chunk> {
         let sealed_until = self.store.sealed_until().await?;
         let newest = self.store.newest_timestamp().await?;
         // The clock may have jumped back; events and ended chunks have not.
@@ -71,16 +68,18 @@ impl EventFeedService {
             start,
             end: time(chunk.end),
         };
+        let sealed = chunk.number < present;
         Ok(PageContent {
             number: chunk.number,
-            has_previous: chunk.number > 1,
-            sealed: chunk.number < present,
+            previous: Some(chunk.number - 1).filter(|previous| *previous > 0),
+            next: Some(chunk.number + 1).filter(|_| sealed),
+            sealed,
             records: self.store.records_between(scope, bounds).await?,
             updated_if_empty: time(chunk.start),
         })
     }
 }
 
-fn time(millis: i64) -> DateTime<Utc> {
+pub(super) fn time(millis: i64) -> DateTime<Utc> {
     DateTime::from_timestamp_millis(millis).unwrap_or(DateTime::<Utc>::MAX_UTC)
 }

@@ -2,18 +2,20 @@
 
 mod by_number;
 mod by_time;
+mod feed;
 mod offset_markers;
 mod positions;
+mod upkeep;
 
 use std::sync::Arc;
 
+pub use self::upkeep::Pruned;
 use atomfeed_core::chunking::{
-    ChunkingChange, ChunkingHistory, ChunkingHistoryEntry, ChunkingStrategy, InvalidChunkingHistory,
+    ChunkingChange, ChunkingHistory, ChunkingHistoryEntry, ChunkingStrategy,
 };
 use atomfeed_core::store::{FeedStore, RecordRange, StoreError, StoreErrorKind, StoreResult};
 use atomfeed_core::{Clock, FeedScope, SystemClock};
 
-use crate::page::PageContent;
 use crate::{FeedConfig, FeedError, Page};
 
 /// Serves the events of a store as pages of Atom feeds: one feed of all events, and one for each
@@ -79,7 +81,7 @@ impl EventFeedService {
         let first = store.records(&FeedScope::All, first).await?;
         let now = clock.now();
         if config.strategy == ChunkingStrategy::Time
-            && store.chunking().await?.is_none()
+            && store.feed_state().await?.history.is_none()
             && let Some(newest) = store
                 .newest_timestamp()
                 .await?
@@ -111,13 +113,13 @@ impl EventFeedService {
     ///
     /// [`FeedError::Store`] when the store fails.
     pub async fn recent(&self, scope: &FeedScope) -> Result<Page, FeedError> {
-        let mut history = self.history().await?;
         loop {
-            let content = match history.strategy() {
-                ChunkingStrategy::Number => self.recent_by_number(scope, &history).await?,
-                ChunkingStrategy::Time => self.recent_by_time(scope, &history).await?,
+            let feed = self.feed(scope).await?;
+            let content = match feed.history.strategy() {
+                ChunkingStrategy::Number => self.recent_by_number(&feed).await?,
+                ChunkingStrategy::Time => self.recent_by_time(&feed).await?,
             };
-            if !self.changed(&mut history).await? {
+            if !self.has_changed(&feed).await? {
                 return Ok(content.render(&self.config, scope, "recent"));
             }
         }
@@ -128,7 +130,8 @@ impl EventFeedService {
     /// # Errors
     ///
     /// [`FeedError::NotAPageNumber`] for 0, [`FeedError::NoSuchPage`] for a page that holds no
-    /// event yet (or whose time has not come), [`FeedError::Store`] when the store fails.
+    /// event yet (or whose time has not come), [`FeedError::Pruned`] and [`FeedError::Lost`] for one
+    /// that holds none any more, [`FeedError::Store`] when the store fails.
     pub async fn page(&self, scope: &FeedScope, number: u64) -> Result<Page, FeedError> {
         let asked = number.to_string();
         if number == 0 {
@@ -137,16 +140,17 @@ impl EventFeedService {
                 asked,
             });
         }
-        let mut history = self.history().await?;
         loop {
-            let content: Option<PageContent> = match history.strategy() {
-                ChunkingStrategy::Number => self.page_by_number(scope, &history, number).await?,
-                ChunkingStrategy::Time => self.page_by_time(scope, &history, number).await?,
+            let feed = self.feed(scope).await?;
+            let content = match feed.history.strategy() {
+                _ if feed.is_pruned(number) => self.pruned(&feed, number).await.map(Some),
+                ChunkingStrategy::Number => self.page_by_number(&feed, number).await,
+                ChunkingStrategy::Time => Ok(self.page_by_time(&feed, number).await?),
             };
-            if self.changed(&mut history).await? {
+            if self.has_changed(&feed).await? {
                 continue;
             }
-            return match content {
+            return match content? {
                 Some(content) => Ok(content.render(&self.config, scope, &asked)),
                 None => Err(FeedError::NoSuchPage {
                     scope: scope.clone(),
@@ -156,24 +160,13 @@ impl EventFeedService {
         }
     }
 
-    /// Whether the chunking history was changed since it was read, and takes it over. What was read
-    /// meanwhile may hold events that came after the change, cut as before it.
-    async fn changed(&self, history: &mut ChunkingHistory) -> StoreResult<bool> {
-        let now = self.history().await?;
-        Ok(std::mem::replace(history, now.clone()) != now)
-    }
-
     /// How the feeds are cut into pages.
     ///
     /// # Errors
     ///
     /// As the store has it.
     pub async fn history(&self) -> StoreResult<ChunkingHistory> {
-        // Opening settled it; somebody may have removed the rows since.
-        self.store
-            .chunking()
-            .await?
-            .ok_or_else(|| StoreError::from(InvalidChunkingHistory::Empty))
+        Ok(self.feed(&FeedScope::All).await?.history)
     }
 
     /// Changes how many events, or milliseconds, the pages hold from some point of the future on:
@@ -187,6 +180,8 @@ impl EventFeedService {
         &self,
         change: ChunkingChange,
     ) -> StoreResult<ChunkingHistoryEntry> {
+        // How far it has come is reckoned from breaks, too.
+        self.feed(&FeedScope::All).await?;
         self.store.change_chunking(change, self.clock.now()).await
     }
 }

@@ -14,43 +14,39 @@ impl EventFeedService {
     ///
     /// [`StoreErrorKind::Refused`] on time chunks, which need none; else as the store has it.
     pub async fn mark_events(&self, offset_by: u64) -> StoreResult<()> {
-        let history = self.history().await?;
-        if history.strategy() != ChunkingStrategy::Number {
+        let feed = self.feed(&FeedScope::All).await?;
+        if feed.history.strategy() != ChunkingStrategy::Number {
             let context = "writing offset markers: time chunks need none; do not schedule it";
             return Err(StoreError::new(StoreErrorKind::Refused, context));
         }
-        self.mark(&FeedScope::All, "", offset_by, &history).await?;
+        self.mark(&FeedScope::All, "", offset_by).await?;
         for spelling in self.store.categories().await? {
             // What cannot be a category has no feed.
             if let Ok(category) = Category::new(spelling.as_str()) {
                 let scope = FeedScope::Category(category);
-                self.mark(&scope, &spelling, offset_by, &history).await?;
+                self.mark(&scope, &spelling, offset_by).await?;
             }
         }
         Ok(())
     }
 
-    async fn mark(
-        &self,
-        scope: &FeedScope,
-        key: &str,
-        offset_by: u64,
-        history: &ChunkingHistory,
-    ) -> StoreResult<()> {
-        // From positions of our own: what stands in the table is not believed.
-        let count = self.count(scope).await?;
-        let end = page_end(history, count, offset_by);
-        if end == 0 {
+    async fn mark(&self, scope: &FeedScope, key: &str, offset_by: u64) -> StoreResult<()> {
+        let marker = loop {
+            // From positions of our own: what stands in the table is not believed.
+            let feed = self.feed(scope).await?;
+            let count = self.count(&feed).await?;
+            let end = page_end(&feed.history, count, offset_by);
+            let last = match end {
+                0 => OffsetMarker::default(),
+                end => self.last_up_to(&feed, end).await?,
+            };
+            if !self.has_changed(&feed).await? {
+                break last;
+            }
+        };
+        if marker.event_count == 0 {
             return Ok(());
         }
-        let last = self.events_from(scope, end, 1).await?;
-        let Some(record) = last.first() else {
-            return Ok(());
-        };
-        let marker = OffsetMarker {
-            event_id: record.id,
-            event_count: end,
-        };
         match self.store.offset_marker(key).await? {
             Some(found) if found == marker => Ok(()),
             _ => self.store.write_offset_marker(key, marker).await,

@@ -1,7 +1,8 @@
+use atomfeed_core::EventRecord;
 use atomfeed_core::store::{OffsetMarker, RecordRange, StoreResult};
-use atomfeed_core::{EventRecord, FeedScope};
 
 use super::EventFeedService;
+use super::feed::Feed;
 
 /// How many events lie between two positions that are kept: what a page costs at most, wherever it
 /// is, beside its own events.
@@ -11,17 +12,21 @@ impl EventFeedService {
     /// Up to `limit` events of a feed from position `first` on; the first event has position 1.
     pub(super) async fn events_from(
         &self,
-        scope: &FeedScope,
+        feed: &Feed,
         first: u64,
         limit: u64,
     ) -> StoreResult<Vec<EventRecord>> {
         let before = first.saturating_sub(1);
         let end = before.saturating_add(limit);
-        let (mut below, mut above) = self.store.positions_around(scope, before, end).await?;
+        // What is sought behind a hole has a position behind it.
+        let end = feed
+            .hole_at(end)
+            .map_or(end, |hole| hole.end.event_count + (end - hole.after));
+        let (mut below, mut above) = self.positions_around(feed, before, end).await?;
         if before - below.event_count > 2 * SPACING {
             // Nobody has asked for the newest page for long, which keeps positions up.
-            self.count(scope).await?;
-            (below, above) = self.store.positions_around(scope, before, end).await?;
+            self.count(feed).await?;
+            (below, above) = self.positions_around(feed, before, end).await?;
         }
         let range = RecordRange {
             after: below.event_id,
@@ -29,28 +34,56 @@ impl EventFeedService {
             skip: before - below.event_count,
             limit,
         };
-        self.store.records(scope, range).await
+        self.store.records(&feed.scope, range).await
     }
 
-    /// How many events a feed has.
-    pub(super) async fn count(&self, scope: &FeedScope) -> StoreResult<u64> {
-        let newest = self
-            .store
-            .position_below(scope, i64::MAX.unsigned_abs())
-            .await?;
-        let since = self.store.count(scope, newest.event_id, None).await?;
+    /// The last event at or before a position that has one, as a position.
+    pub(super) async fn last_up_to(&self, feed: &Feed, position: u64) -> StoreResult<OffsetMarker> {
+        if let Some(hole) = feed
+            .hole_at(position)
+            .filter(|hole| hole.end.event_count == position)
+        {
+            return Ok(hole.end);
+        }
+        let last = self.events_from(feed, position, 1).await?;
+        let last = last.first().map(|record| OffsetMarker {
+            event_id: record.id,
+            event_count: position,
+        });
+        Ok(last.unwrap_or_default())
+    }
+
+    async fn positions_around(
+        &self,
+        feed: &Feed,
+        below: u64,
+        above: u64,
+    ) -> StoreResult<(OffsetMarker, Option<OffsetMarker>)> {
+        let around = self.store.positions_around(&feed.scope, below, above);
+        let (found, above) = around.await?;
+        Ok((nearer(found, feed.floor(below)), above))
+    }
+
+    /// How many events a feed has, or, where there are breaks, would have: the position of the newest.
+    pub(super) async fn count(&self, feed: &Feed) -> StoreResult<u64> {
+        let end = i64::MAX.unsigned_abs();
+        let newest = self.store.position_below(&feed.scope, end).await?;
+        let newest = nearer(newest, feed.floor(end));
+        let since = self.store.count(&feed.scope, newest.event_id, None);
+        let since = since.await?;
         if since < SPACING {
             return Ok(newest.event_count + since);
         }
-        let last = self.keep_up(scope, newest).await?;
-        Ok(last.event_count + self.store.count(scope, last.event_id, None).await?)
+        let last = self.keep_up(feed, newest).await?;
+        let since = self.store.count(&feed.scope, last.event_id, None);
+        Ok(last.event_count + since.await?)
     }
 
     /// Keeps positions of the events that came since `newest`, and says which is now the newest.
-    async fn keep_up(&self, scope: &FeedScope, newest: OffsetMarker) -> StoreResult<OffsetMarker> {
+    async fn keep_up(&self, feed: &Feed, newest: OffsetMarker) -> StoreResult<OffsetMarker> {
         let ids = self
             .store
-            .every_nth_id(scope, newest.event_id, SPACING)
+            .every_nth_id(&feed.scope, newest.event_id, SPACING)
             .await?;
         let positions: Vec<_> = (1..)
             .zip(ids)
@@ -60,13 +93,24 @@ impl EventFeedService {
             })
             .collect();
         // Without them the answer is right, and only slower.
-        if let Err(error) = self.store.keep_positions(scope, &positions).await {
+        let keep = self
+            .store
+            .keep_positions(&feed.scope, &positions, feed.revision);
+        if let Err(error) = keep.await {
             tracing::warn!(
-                %scope,
+                scope = %feed.scope,
                 error = &error as &dyn std::error::Error,
                 "positions of the feed were not kept; pages are slower until they are"
             );
         }
         Ok(positions.last().copied().unwrap_or(newest))
+    }
+}
+
+/// Of two positions the one that leaves less to count.
+fn nearer(one: OffsetMarker, other: OffsetMarker) -> OffsetMarker {
+    match one.event_count >= other.event_count {
+        true => one,
+        false => other,
     }
 }

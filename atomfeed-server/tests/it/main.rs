@@ -8,3 +8,4 @@ mod http;
 mod meanwhile;
 mod sealed;
 mod time_chunks;
+mod upkeep;

@@ -9,30 +9,132 @@ use atomfeed_core::chunking::{
 };
 use atomfeed_core::store::conformance::MemoryHarness;
 use atomfeed_core::store::{
-    FeedStore, MemoryStore, OffsetMarker, RecordRange, StoreResult, TimeBounds,
+    Breaks, Cut, FeedState, FeedStore, Hole, MemoryStore, OffsetMarker, OldEvent, RecordRange,
+    StoreResult, TimeBounds, UpkeepStore,
 };
-use atomfeed_core::{EventRecord, FeedScope, NewEvent};
-use atomfeed_server::EventFeedService;
+use atomfeed_core::{Category, EventRecord, FeedScope, NewEvent};
+use atomfeed_server::{EventFeedService, FeedError};
 use chrono::{DateTime, Utc};
 
 use crate::feeds::{config, publish};
 
-/// A store in which, before the n-th reading of the service, somebody changes the chunk length and
-/// publishes.
+/// What somebody does meanwhile.
+#[derive(Debug, Clone, Copy)]
+enum Deed {
+    /// Changes the chunk length, and publishes.
+    Rechunk,
+    /// Prunes.
+    Prune,
+}
+
+/// A store in which, before the n-th step of the service, somebody does something.
 struct Meanwhile {
     store: MemoryStore,
+    deed: Deed,
     reading: Arc<AtomicUsize>,
     at: usize,
 }
 
 impl Meanwhile {
     async fn happen(&self) {
-        if self.reading.fetch_add(1, Ordering::SeqCst) == self.at {
-            let now = DateTime::UNIX_EPOCH;
-            let change = ChunkingChange::to(2);
-            self.store.change_chunking(change, now).await.unwrap();
-            let events = (11..=16).map(|n| NewEvent::new(n.to_string(), ""));
-            publish::<MemoryHarness>(&self.store, events).await;
+        if self.reading.fetch_add(1, Ordering::SeqCst) != self.at {
+            return;
+        }
+        match self.deed {
+            Deed::Rechunk => {
+                let now = DateTime::UNIX_EPOCH;
+                let change = ChunkingChange::to(2);
+                self.store.change_chunking(change, now).await.unwrap();
+                let events = (11..=16).map(|n| NewEvent::new(n.to_string(), ""));
+                publish::<MemoryHarness>(&self.store, events).await;
+            }
+            Deed::Prune => {
+                let service = EventFeedService::open(self.store.clone(), config());
+                let service = service.await.unwrap();
+                service.prune(old(700)).await.unwrap();
+            }
+        }
+    }
+}
+
+fn old(n: u64) -> DateTime<Utc> {
+    DateTime::UNIX_EPOCH + chrono::TimeDelta::minutes(n as i64)
+}
+
+/// So many that positions of them are kept.
+async fn old_events() -> MemoryStore {
+    let store = MemoryStore::new();
+    let events = (0..1_000).map(|n| {
+        NewEvent::new(n.to_string(), "")
+            .in_category(["a", "b"][n as usize % 2])
+            .with_uuid(uuid::Uuid::from_u128(u128::from(n) + 1))
+            .published_at(old(n))
+    });
+    publish::<MemoryHarness>(&store, events).await;
+    store
+}
+
+/// A page that is read while old events are pruned is as it ever was, or is gone, and so is every page
+/// that is read later: what is kept of positions is not reckoned from what is left.
+#[tokio::test]
+async fn old_events_may_be_pruned_while_a_page_is_read() {
+    let config = || config().with_page_size(5);
+    let whole = EventFeedService::open(old_events().await, config()).await;
+    let whole = whole.unwrap();
+    let category = FeedScope::Category(Category::new("a").unwrap());
+    for scope in [FeedScope::All, category] {
+        for asked in [None, Some(3), Some(120), Some(141)] {
+            // One who prunes, too.
+            for prunes in [false, true] {
+                for at in 0.. {
+                    let store = old_events().await;
+                    let reading = Arc::new(AtomicUsize::new(usize::MAX));
+                    let meanwhile = Meanwhile {
+                        store: store.clone(),
+                        deed: Deed::Prune,
+                        reading: Arc::clone(&reading),
+                        at,
+                    };
+                    let service = EventFeedService::open(meanwhile, config()).await.unwrap();
+                    reading.store(0, Ordering::SeqCst);
+                    if prunes {
+                        service.prune(old(650)).await.unwrap();
+                    }
+                    let as_ever = async |asked| match asked {
+                        None => whole.recent(&scope).await,
+                        Some(number) => whole.page(&scope, number).await,
+                    };
+                    let page = match asked {
+                        None => service.recent(&scope).await,
+                        Some(number) => service.page(&scope, number).await,
+                    };
+                    match (page, as_ever(asked).await) {
+                        (Ok(page), Ok(whole)) => assert_eq!(page.body, whole.body),
+                        (Err(FeedError::Pruned { first, .. }), _) => {
+                            assert!(asked.unwrap() < first, "{asked:?} {first}");
+                        }
+                        (Err(FeedError::NoSuchPage { .. }), Err(FeedError::NoSuchPage { .. })) => {}
+                        (page, whole) => panic!("{scope} {asked:?} at {at}: {page:?} {whole:?}"),
+                    }
+                    let is_over = reading.load(Ordering::SeqCst) <= at;
+                    let after = EventFeedService::open(store, config()).await.unwrap();
+                    let newest = after.recent(&scope).await.unwrap().number;
+                    for number in (1..=newest).step_by(7) {
+                        match after.page(&scope, number).await {
+                            Ok(page) => {
+                                let whole = whole.page(&scope, number).await.unwrap();
+                                assert_eq!(page.body, whole.body, "{scope} {number} at {at}");
+                            }
+                            Err(FeedError::Pruned { first, .. }) => assert!(number < first),
+                            Err(error) => panic!("{error:?}"),
+                        }
+                    }
+                    if is_over {
+                        assert!(at > 2, "it has more steps");
+                        break;
+                    }
+                }
+            }
         }
     }
 }
@@ -52,6 +154,7 @@ async fn a_chunk_length_may_change_while_a_page_is_read() {
             let reading = Arc::new(AtomicUsize::new(usize::MAX));
             let meanwhile = Meanwhile {
                 store: store.clone(),
+                deed: Deed::Rechunk,
                 reading: Arc::clone(&reading),
                 at,
             };
@@ -75,12 +178,53 @@ async fn a_chunk_length_may_change_while_a_page_is_read() {
 }
 
 #[async_trait]
-impl FeedStore for Meanwhile {
-    async fn chunking(&self) -> StoreResult<Option<ChunkingHistory>> {
+impl UpkeepStore for Meanwhile {
+    async fn feed_state(&self) -> StoreResult<FeedState> {
         self.happen().await;
-        self.store.chunking().await
+        self.store.feed_state().await
     }
 
+    async fn breaks(&self, scope: &FeedScope) -> StoreResult<Breaks> {
+        self.happen().await;
+        self.store.breaks(scope).await
+    }
+
+    async fn keep_hole(&self, scope: &FeedScope, hole: Hole) -> StoreResult<()> {
+        self.happen().await;
+        self.store.keep_hole(scope, hole).await
+    }
+
+    async fn keep_cuts(&self, cuts: &[(FeedScope, Cut)], revision: u64) -> StoreResult<()> {
+        self.happen().await;
+        self.store.keep_cuts(cuts, revision).await
+    }
+
+    async fn first_id_since(
+        &self,
+        scope: &FeedScope,
+        time: DateTime<Utc>,
+    ) -> StoreResult<Option<i64>> {
+        self.happen().await;
+        self.store.first_id_since(scope, time).await
+    }
+
+    async fn old_events(&self, after: i64, through: i64, limit: u32) -> StoreResult<Vec<OldEvent>> {
+        self.happen().await;
+        self.store.old_events(after, through, limit).await
+    }
+
+    async fn delete_events(&self, ids: &[i64]) -> StoreResult<()> {
+        self.happen().await;
+        self.store.delete_events(ids).await
+    }
+
+    async fn continue_after(&self, id: i64) -> StoreResult<()> {
+        self.store.continue_after(id).await
+    }
+}
+
+#[async_trait]
+impl FeedStore for Meanwhile {
     async fn settle_chunking(
         &self,
         strategy: ChunkingStrategy,
@@ -120,6 +264,7 @@ impl FeedStore for Meanwhile {
     }
 
     async fn every_nth_id(&self, scope: &FeedScope, after: i64, n: u64) -> StoreResult<Vec<i64>> {
+        self.happen().await;
         self.store.every_nth_id(scope, after, n).await
     }
 
@@ -145,8 +290,14 @@ impl FeedStore for Meanwhile {
         self.store.position_above(scope, count).await
     }
 
-    async fn keep_positions(&self, scope: &FeedScope, kept: &[OffsetMarker]) -> StoreResult<()> {
-        self.store.keep_positions(scope, kept).await
+    async fn keep_positions(
+        &self,
+        scope: &FeedScope,
+        kept: &[OffsetMarker],
+        revision: u64,
+    ) -> StoreResult<()> {
+        self.happen().await;
+        self.store.keep_positions(scope, kept, revision).await
     }
 
     async fn sealed_until(&self) -> StoreResult<Option<DateTime<Utc>>> {

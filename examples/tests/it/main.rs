@@ -10,5 +10,7 @@ mod lab;
 mod parked;
 mod programs;
 mod quickstart;
+mod refused_databases;
 mod sequencer_killed;
 mod server;
+mod upkeep;

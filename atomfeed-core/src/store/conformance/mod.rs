@@ -18,6 +18,7 @@ mod publisher;
 mod sequence;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 mod sql;
+mod upkeep;
 
 pub use consumer::*;
 pub use harness::{Harness, MemoryHarness, Rows, Shape, sequence_all};
@@ -29,6 +30,7 @@ pub use sql::MySqlHarness;
 pub use sql::PostgresHarness;
 #[cfg(feature = "sqlite")]
 pub use sql::SqliteHarness;
+pub use upkeep::*;
 
 /// Makes a `#[tokio::test]` of every case of the suite, over the `Option` of a harness that an
 /// expression makes; `None` where there is no server to check on.
@@ -65,6 +67,9 @@ macro_rules! conformance_tests {
             chunk_length_changes_beyond_what_is_published,
             time_chunks_end_for_good,
             times_never_go_back_on_time_chunks,
+            cuts_are_kept_and_only_rise,
+            old_events_are_deleted,
+            ids_continue_after_the_lost_ones,
         );
     };
     (@ $harness:expr; $($case:ident),+ $(,)?) => {

@@ -396,13 +396,13 @@ pub async fn positions_are_found_below_and_above<H: Harness>(harness: &H) {
     assert_eq!(above(0).await, None);
 
     let kept = [position(10, 100), position(20, 250)];
-    store.keep_positions(&scope, &kept).await.expect("kept");
+    store.keep_positions(&scope, &kept, 0).await.expect("kept");
     store
-        .keep_positions(&FeedScope::All, &[position(15, 15)])
+        .keep_positions(&FeedScope::All, &[position(15, 15)], 0)
         .await
         .expect("kept");
     store
-        .keep_positions(&scope, &[position(20, 999), position(30, 300)])
+        .keep_positions(&scope, &[position(20, 999), position(30, 300)], 0)
         .await
         .expect("kept");
     assert_eq!(below(9).await, OffsetMarker::default());

@@ -3,7 +3,9 @@ use chrono::{Duration, SubsecRound};
 use super::publisher::{BASE, all, at, publish};
 use super::{Harness, sequence_all};
 use crate::chunking::{ChunkingChange, ChunkingHistoryEntry, ChunkingStrategy};
-use crate::store::{ConsumerStore, FeedStore, OutboxStore, StoreErrorKind, TimeBounds};
+use crate::store::{
+    ConsumerStore, FeedStore, OutboxStore, StoreErrorKind, TimeBounds, UpkeepStore,
+};
 use crate::{FeedScope, NewEvent};
 
 const HOUR: i64 = 3_600;
@@ -27,7 +29,7 @@ async fn timed<H: Harness>(harness: &H) -> H::Store {
 /// What is settled stays, and the other strategy is refused.
 pub async fn chunking_is_settled_once<H: Harness>(harness: &H) {
     let store = harness.store().await;
-    assert_eq!(store.chunking().await.expect("read"), None);
+    assert_eq!(store.feed_state().await.expect("read").history, None);
     let (five, seven) = (
         ChunkingHistoryEntry {
             chunk_length: 5,
@@ -49,7 +51,8 @@ pub async fn chunking_is_settled_once<H: Harness>(harness: &H) {
         refused.expect_err("numbers were settled").kind(),
         StoreErrorKind::Refused
     );
-    let history = store.chunking().await.expect("read").expect("settled");
+    let history = store.feed_state().await.expect("read");
+    let history = history.history.expect("settled");
     assert_eq!(
         (history.strategy(), history.entries()),
         (ChunkingStrategy::Number, &[five][..])
@@ -92,7 +95,8 @@ pub async fn chunk_length_changes_beyond_what_is_published<H: Harness>(harness: 
             start: 16
         }
     );
-    let history = store.chunking().await.expect("read").expect("settled");
+    let history = store.feed_state().await.expect("read");
+    let history = history.history.expect("settled");
     assert_eq!(history.entries(), [first, added]);
 }
 

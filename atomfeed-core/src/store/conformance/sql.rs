@@ -224,7 +224,7 @@ mod servers {
 
     /// Whoever adopts in the suite moves the queue, too, which the cases fill.
     pub(super) fn adoption() -> Adoption {
-        Adoption::of_publisher().sequencing()
+        Adoption::of_publisher().sequencing().pruning()
     }
 
     pub(super) fn url(variable: &str) -> Option<String> {

@@ -8,11 +8,6 @@ use crate::{EventRecord, FeedScope};
 
 #[async_trait]
 impl FeedStore for MemoryStore {
-    async fn chunking(&self) -> StoreResult<Option<ChunkingHistory>> {
-        let tables = self.shared.read();
-        tables.state.history(&tables.history)
-    }
-
     async fn settle_chunking(
         &self,
         strategy: ChunkingStrategy,
@@ -39,7 +34,10 @@ impl FeedStore for MemoryStore {
             .history(&tables.history)?
             .ok_or_else(|| StoreError::from(crate::chunking::InvalidChunkingHistory::Empty))?;
         let newest = tables.records.iter().map(|record| record.timestamp).max();
-        let count = tables.records.len() as u64;
+        let whole = (String::new(), 0)..=(String::new(), u64::MAX);
+        let last = tables.positions.range(whole).next_back();
+        let (before, after) = last.map_or((0, i64::MIN), |((_, count), id)| (*count, *id));
+        let count = before + tables.after(&FeedScope::All, after).count() as u64;
         let reached = tables.state.reached(&history, count, newest, now);
         let entry = change.plan(&history, reached)?;
         tables.history.push(entry);
@@ -95,7 +93,7 @@ impl FeedStore for MemoryStore {
     }
 
     async fn newest_id(&self) -> StoreResult<i64> {
-        Ok(self.shared.read().last_id())
+        Ok(self.shared.read().newest_id())
     }
 
     async fn newest_timestamp(&self) -> StoreResult<Option<DateTime<Utc>>> {
@@ -143,9 +141,13 @@ impl FeedStore for MemoryStore {
         &self,
         scope: &FeedScope,
         positions: &[OffsetMarker],
+        revision: u64,
     ) -> StoreResult<()> {
         let key = scope.key();
         let mut tables = self.shared.write();
+        if tables.revision != revision {
+            return Ok(());
+        }
         for position in positions {
             let at = (key.clone(), position.event_count);
             tables.positions.entry(at).or_insert(position.event_id);

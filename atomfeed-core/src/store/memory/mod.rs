@@ -5,6 +5,7 @@ mod consumer;
 mod feed;
 mod tables;
 mod transaction;
+mod upkeep;
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 

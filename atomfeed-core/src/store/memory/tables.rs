@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::category::fold;
 use crate::chunking::ChunkingHistoryEntry;
-use crate::store::{OffsetMarker, SequenceState};
+use crate::store::{Cut, Hole, Jump, OffsetMarker, SequenceState};
 use crate::{EventRecord, FailedEvent, FailedEventRetryLog, FeedScope, Marker};
 
 /// What was committed.
@@ -18,6 +18,12 @@ pub(super) struct Tables {
     pub(super) state: SequenceState,
     /// By feed and count.
     pub(super) positions: BTreeMap<(String, u64), i64>,
+    /// By feed.
+    pub(super) cuts: BTreeMap<String, Cut>,
+    pub(super) jumps: Vec<Jump>,
+    /// By feed and the id that the jump ended with.
+    pub(super) holes: BTreeMap<(String, i64), Hole>,
+    pub(super) revision: u64,
     pub(super) offset_markers: BTreeMap<String, OffsetMarker>,
     pub(super) markers: BTreeMap<String, Marker>,
     pub(super) failed: BTreeMap<i64, FailedEvent>,
@@ -48,8 +54,30 @@ impl Tables {
         self.records.push(record);
     }
 
+    /// The id after which the next event's comes.
     pub(super) fn last_id(&self) -> i64 {
+        let jumped = self.jumps.last().map_or(0, |jump| jump.event_id);
+        self.newest_id().max(jumped)
+    }
+
+    /// The id of the newest event; 0 when there is none.
+    pub(super) fn newest_id(&self) -> i64 {
         self.records.last().map_or(0, |record| record.id)
+    }
+
+    /// Removes those records whose ids, which ascend, are given.
+    pub(super) fn delete_records(&mut self, ids: &[i64]) {
+        let records = std::mem::take(&mut self.records);
+        let spellings = std::mem::take(&mut self.spellings);
+        self.by_category.clear();
+        self.uuids.clear();
+        let kept = records
+            .into_iter()
+            .filter(|record| ids.binary_search(&record.id).is_err());
+        for record in kept {
+            self.insert_record(record);
+        }
+        self.spellings = spellings;
     }
 
     /// The records of a feed with an id above `after`, in the order of their ids.

@@ -31,6 +31,7 @@ pub struct Adoption {
     publisher: bool,
     zone: TableZone,
     sequencing: bool,
+    pruning: bool,
     gap_wait: Duration,
 }
 
@@ -42,6 +43,7 @@ impl Adoption {
             publisher: true,
             zone: TableZone::default(),
             sequencing: false,
+            pruning: false,
             gap_wait: Duration::from_secs(10),
         }
     }
@@ -66,6 +68,15 @@ impl Adoption {
     #[must_use]
     pub fn sequencing(mut self) -> Self {
         self.sequencing = true;
+        self
+    }
+
+    /// Allows old events to be pruned. The original finds its pages by counting rows: once events are
+    /// gone, it would number the pages of what is left anew, unless its offset markers are written
+    /// before it serves the feed again (`mark_events`), and no page below them is asked for.
+    #[must_use]
+    pub fn pruning(mut self) -> Self {
+        self.pruning = true;
         self
     }
 
@@ -133,7 +144,7 @@ impl<D: Dialect> SqlStore<D> {
     pub async fn adopt(mut self, adoption: &Adoption) -> StoreResult<Self> {
         let mut conn = self.connection().await?;
         let found = self.columns(&mut conn).await?;
-        let layout = Layout::adopted(adoption.zone, found);
+        let mut layout = Layout::adopted(adoption.zone, found);
         let missing = missing(&layout, adoption.required());
         if !missing.is_empty() {
             let context = format!(
@@ -161,6 +172,14 @@ impl<D: Dialect> SqlStore<D> {
                 return Err(StoreError::new(StoreErrorKind::Refused, context));
             }
         }
+        if let Some(collation) = D::CATEGORY_COLLATION {
+            let doing = || "asking how event_records compares categories";
+            let values = vec![self.schema_value()];
+            let rows = self.fetch(&mut conn, doing, collation, values).await?;
+            if let Some(mut row) = rows.into_iter().next() {
+                layout.set_collation(&row.text_or_empty()?, &row.text_or_empty()?)?;
+            }
+        }
         let schema = self.schema_value();
         let doing = || "looking for an index of event_records on uuid";
         let indexes = self.fetch(&mut conn, doing, D::UUID_INDEX, vec![schema]);
@@ -175,6 +194,7 @@ impl<D: Dialect> SqlStore<D> {
         };
         self.set_statements(layout, matching);
         self.sequences = adoption.sequencing;
+        self.prunes = adoption.pruning;
         if adoption.publisher && !adoption.sequencing && !D::WRITES_ONE_AT_A_TIME {
             self.horizon = Some(Arc::new(Horizon::new(adoption.gap_wait)));
             self.settle().await?;

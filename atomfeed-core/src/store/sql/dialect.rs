@@ -43,6 +43,13 @@ pub trait Dialect: Database<Connection: Connection<Database = Self>> {
     /// Whether one statement can move rows from a table into another.
     const MOVES_IN_ONE_STATEMENT: bool = false;
 
+    /// Has `event_records` give ids above the value, where inserting one does not do that.
+    const PASS_OVER_IDS: Option<&'static str> = None;
+
+    /// Asks how the column category of `event_records` compares, in the schema that is the value:
+    /// character set and collation.
+    const CATEGORY_COLLATION: Option<&'static str> = None;
+
     /// Tells other processes, once the transaction commits, that events were moved in the schema that is
     /// the value.
     const NOTIFY: Option<&'static str> = None;

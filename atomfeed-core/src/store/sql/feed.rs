@@ -8,10 +8,7 @@ use super::{Dialect, Matching, Row, SqlStore, Value};
 use crate::chunking::{
     ChunkingChange, ChunkingHistory, ChunkingHistoryEntry, ChunkingStrategy, InvalidChunkingHistory,
 };
-use crate::store::{
-    FeedStore, OffsetMarker, RecordRange, SequenceState, StoreError, StoreErrorKind, StoreResult,
-    TimeBounds,
-};
+use crate::store::{FeedStore, OffsetMarker, RecordRange, StoreError, StoreResult, TimeBounds};
 use crate::{EventRecord, FeedScope};
 
 /// A statement over the rows of a feed: all of them, or those of a category in any spelling. The
@@ -31,9 +28,6 @@ const SET_STRATEGY: &str = "UPDATE {s}atomfeed_feed_state SET strategy = ? WHERE
 const SET_SEALED_UNTIL: &str = "UPDATE {s}atomfeed_feed_state SET sealed_until = ? WHERE id = 1";
 
 const SELECT_HISTORY: &str = "SELECT chunk_length, start FROM {s}chunking_history ORDER BY id";
-const SELECT_CHUNKING: &str = "SELECT state.strategy, history.chunk_length, history.start
-    FROM {s}atomfeed_feed_state AS state LEFT JOIN {s}chunking_history AS history ON 1 = 1
-    WHERE state.id = 1 ORDER BY history.id";
 const INSERT_HISTORY: &str = "INSERT INTO {s}chunking_history (chunk_length, start) VALUES (?, ?)";
 
 const NEWEST_ID: &str = "SELECT id FROM {s}event_records WHERE id <= ? {shown}
@@ -54,6 +48,7 @@ const POSITIONS_AROUND: &str = "SELECT 0, event_id, event_count FROM
 const INSERT_POSITION: &str =
     "INSERT {unless} INTO {s}atomfeed_positions (feed, event_count, event_id)
     VALUES (?, ?, ?) {there}";
+const SELECT_REVISION: &str = "SELECT revision FROM {s}atomfeed_feed_state WHERE id = 1";
 
 const SELECT_CATEGORIES_THROUGH: &str =
     "SELECT categories_through FROM {s}atomfeed_feed_state WHERE id = 1";
@@ -72,32 +67,6 @@ const INSERT_OFFSET_MARKER: &str =
 
 #[async_trait]
 impl<D: Dialect> FeedStore for SqlStore<D> {
-    async fn chunking(&self) -> StoreResult<Option<ChunkingHistory>> {
-        let rows = self
-            .read("reading the chunking history", SELECT_CHUNKING, Vec::new())
-            .await?;
-        let mut entries = Vec::new();
-        let mut strategy = None;
-        for mut row in rows {
-            strategy = row.text()?;
-            // No row but that of the strategy: nothing is settled.
-            let (chunk_length, start) = (row.int()?, row.int()?);
-            entries.extend(start.map(|start| ChunkingHistoryEntry {
-                chunk_length: chunk_length.unwrap_or_default(),
-                start,
-            }));
-        }
-        let strategy = strategy.map(|text| text.parse()).transpose();
-        let state = SequenceState {
-            strategy: strategy.map_err(|error| {
-                let context = "reading the column strategy of atomfeed_feed_state";
-                StoreError::new(StoreErrorKind::InvalidData, context).caused_by(error)
-            })?,
-            ..SequenceState::default()
-        };
-        state.history(&entries)
-    }
-
     async fn settle_chunking(
         &self,
         strategy: ChunkingStrategy,
@@ -332,17 +301,20 @@ impl<D: Dialect> FeedStore for SqlStore<D> {
         &self,
         scope: &FeedScope,
         positions: &[OffsetMarker],
+        revision: u64,
     ) -> StoreResult<()> {
         let doing = || format!("keeping positions of the feed of {scope}");
         let key = self.key(scope);
         let mut transaction = self.begin_writing(doing).await?;
+        let rows = self
+            .fetch(&mut transaction, doing, SELECT_REVISION, Vec::new())
+            .await?;
+        let now = rows.into_iter().next().map(|mut row| row.required_count());
+        if now.transpose()? != Some(revision) {
+            return Ok(());
+        }
         for position in positions {
-            let values = vec![
-                key.as_str().into(),
-                position.event_count.into(),
-                position.event_id.into(),
-            ];
-            self.execute(&mut transaction, doing, INSERT_POSITION, values)
+            self.keep_position(&mut transaction, &key, *position)
                 .await?;
         }
         transaction.commit().await.doing(doing)
@@ -404,8 +376,30 @@ impl<D: Dialect> FeedStore for SqlStore<D> {
 }
 
 impl<D: Dialect> SqlStore<D> {
+    /// Keeps a position of the feed that has this key.
+    pub(super) async fn keep_position(
+        &self,
+        conn: &mut D::Connection,
+        key: &str,
+        position: OffsetMarker,
+    ) -> StoreResult<()> {
+        let doing = || format!("keeping a position of the feed {key:?}");
+        let values = vec![
+            key.into(),
+            position.event_count.into(),
+            position.event_id.into(),
+        ];
+        self.execute(conn, doing, INSERT_POSITION, values)
+            .await
+            .map(drop)
+    }
+
     /// What the statements of a feed are given first.
-    async fn scope_values(&self, scope: &FeedScope, through: i64) -> StoreResult<Vec<Value>> {
+    pub(super) async fn scope_values(
+        &self,
+        scope: &FeedScope,
+        through: i64,
+    ) -> StoreResult<Vec<Value>> {
         let matching = self.statements.matching();
         let is_needed = matching == Matching::Folded && scope.category().is_some();
         if is_needed && through > self.learnt_through.load(Ordering::Relaxed) {
@@ -414,7 +408,7 @@ impl<D: Dialect> SqlStore<D> {
         Ok(matching.values(scope))
     }
 
-    fn key(&self, scope: &FeedScope) -> String {
+    pub(super) fn key(&self, scope: &FeedScope) -> String {
         self.statements.matching().key(scope)
     }
 

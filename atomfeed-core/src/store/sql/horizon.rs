@@ -271,7 +271,7 @@ impl<D: Dialect> SqlStore<D> {
     }
 
     /// So that whoever opens the tables next need not look at all ids again.
-    async fn keep_settled(&self, settled: i64) -> StoreResult<()> {
+    pub(super) async fn keep_settled(&self, settled: i64) -> StoreResult<()> {
         let doing = || "keeping up to where events are shown";
         let mut transaction = self.begin_writing(doing).await?;
         self.lock_feed_state(&mut transaction).await?;

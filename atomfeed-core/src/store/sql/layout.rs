@@ -4,6 +4,7 @@ use chrono::{DateTime, SubsecRound, Utc};
 
 use super::TableZone;
 use super::value::Value;
+use crate::store::{StoreError, StoreErrorKind, StoreResult};
 
 /// What the tables of the feed are like: our own, or somebody else's as they were found.
 #[derive(Debug, Clone, Default)]
@@ -12,6 +13,9 @@ pub(super) struct Layout {
     columns: Option<HashMap<String, HashMap<String, Column>>>,
     /// The zone of times in columns that name none.
     zone: TableZone,
+    /// How the column category of `event_records` compares, where it has a collation: character set and
+    /// collation.
+    collation: Option<(String, String)>,
 }
 
 /// What a column of somebody else's can hold.
@@ -63,7 +67,33 @@ impl Layout {
         Self {
             columns: Some(tables),
             zone,
+            collation: None,
         }
+    }
+
+    /// Sets how the column category of `event_records` compares.
+    ///
+    /// # Errors
+    ///
+    /// When a name is none that could stand in a statement.
+    pub(super) fn set_collation(&mut self, charset: &str, collation: &str) -> StoreResult<()> {
+        let is_name = |name: &str| {
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+            !name.is_empty() && name.bytes().all(plain)
+        };
+        if !is_name(charset) || !is_name(collation) {
+            let context = format!(
+                "reading how event_records compares categories: {charset:?} and {collation:?} name no \
+                 character set and collation"
+            );
+            return Err(StoreError::new(StoreErrorKind::InvalidData, context));
+        }
+        self.collation = Some((charset.to_owned(), collation.to_owned()));
+        Ok(())
+    }
+
+    pub(super) fn collation(&self) -> Option<&(String, String)> {
+        self.collation.as_ref()
     }
 
     pub(super) fn is_adopted(&self) -> bool {

@@ -22,6 +22,7 @@ mod sequencer;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod statements;
+mod upkeep;
 mod value;
 mod zone;
 
@@ -63,6 +64,8 @@ pub struct SqlStore<D: Dialect> {
     learnt_through: Arc<AtomicI64>,
     /// Whether this library gives events their places.
     sequences: bool,
+    /// Whether old events may be deleted.
+    prunes: bool,
     /// Whether a uuid is looked for, so that an event with a known one can be refused.
     knows_uuids: bool,
 }
@@ -84,6 +87,7 @@ impl<D: Dialect> SqlStore<D> {
             horizon: None,
             learnt_through: Arc::default(),
             sequences: true,
+            prunes: true,
             knows_uuids: true,
         }
     }
@@ -226,6 +230,7 @@ impl<D: Dialect> Clone for SqlStore<D> {
             horizon: self.horizon.clone(),
             learnt_through: Arc::clone(&self.learnt_through),
             sequences: self.sequences,
+            prunes: self.prunes,
             knows_uuids: self.knows_uuids,
         }
     }

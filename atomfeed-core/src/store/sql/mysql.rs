@@ -100,6 +100,12 @@ impl Dialect for MySql {
         AND table_name IN ('event_records', 'event_records_queue', 'chunking_history',
          'event_records_offset_marker', 'markers', 'failed_events', 'failed_event_retry_log')";
 
+    const CATEGORY_COLLATION: Option<&'static str> = Some(
+        "SELECT character_set_name, collation_name FROM information_schema.columns
+        WHERE table_schema = COALESCE(?, DATABASE()) AND table_name = 'event_records'
+        AND column_name = 'category' AND collation_name IS NOT NULL",
+    );
+
     const UUID_INDEX: &'static str = "SELECT index_name FROM information_schema.statistics
         WHERE table_schema = COALESCE(?, DATABASE()) AND table_name = 'event_records'
         AND column_name = 'uuid' AND seq_in_index = 1";

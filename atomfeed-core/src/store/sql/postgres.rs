@@ -95,6 +95,9 @@ impl Dialect for Postgres {
 
     const MOVES_IN_ONE_STATEMENT: bool = true;
 
+    const PASS_OVER_IDS: Option<&'static str> =
+        Some("SELECT setval(pg_get_serial_sequence('{s}event_records', 'id'), ?)");
+
     const NOTIFY: Option<&'static str> =
         Some("SELECT pg_notify('atomfeed', COALESCE(?, current_schema()))");
 

@@ -6,6 +6,7 @@ use sqlx::{Connection, Transaction};
 
 use super::error::Doing;
 use super::outbox::{RECORD, record_values};
+use super::upkeep::delete_run;
 use super::{Dialect, Form, Row, SqlStore, Value};
 use crate::EventRecord;
 use crate::chunking::ChunkingStrategy;
@@ -28,14 +29,6 @@ const SET_ASIDE: &str = "INSERT INTO {s}atomfeed_set_aside
 
 /// How many rows a statement moves at once; what is left over goes in smaller ones.
 const WIDTHS: [usize; 4] = [500, 50, 5, 1];
-
-/// One range of ids, which is always looked up by the primary key. For a list of ids MariaDB may go
-/// through the whole table, and then waits for each row that is being inserted, for ever under load.
-macro_rules! delete_queued {
-    () => {
-        "DELETE FROM {s}event_records_queue WHERE id >= ? AND id <= ?"
-    };
-}
 
 #[async_trait]
 impl<D: Dialect> SequencedStore for SqlStore<D> {
@@ -284,15 +277,10 @@ impl<D: Dialect> SqlStore<D> {
     async fn delete(&self, conn: &mut D::Connection, queued: &[Queued]) -> StoreResult<()> {
         let doing = || "removing from event_records_queue what was moved";
         for run in queued.chunk_by(|one, next| one.record.id + 1 == next.record.id) {
-            let ends = run.first().into_iter().chain(run.last());
-            let mut values: Vec<Value> = ends.map(|queued| queued.record.id.into()).collect();
-            let statement = match D::LIMITS_DELETES {
-                true => {
-                    values.push((run.len() as u64).into());
-                    concat!(delete_queued!(), " LIMIT ?")
-                }
-                false => delete_queued!(),
-            };
+            let id = |queued: &Queued| queued.record.id;
+            let (first, last) = (run.first().map(id), run.last().map(id));
+            let values = self.run_values(first.as_ref(), last.as_ref(), run.len());
+            let statement = delete_run!("event_records_queue");
             self.execute(conn, doing, statement, values).await?;
         }
         Ok(())

@@ -8,6 +8,7 @@ use super::Dialect;
 use super::layout::Layout;
 use super::matching::Matching;
 use super::schema::SchemaName;
+use crate::FeedScope;
 
 /// The statements of a store as its database and its tables take them.
 ///
@@ -20,6 +21,7 @@ use super::schema::SchemaName;
 /// | `INSERT {unless} … {there}` | the words for a row that may be there already |
 /// | `{?table.column:this|that}` | `this` where the table has the column, else `that` |
 /// | `{of_category}` | the condition that an event is of the category, which is the next value |
+/// | `{same_feed}` | the condition that a row of ours is of the feed, which is the next value |
 /// | `{shown}` | the condition that an event is shown, where not all of them are |
 pub(super) struct Statements {
     prefix: String,
@@ -150,6 +152,7 @@ impl Statements {
         let statement = self
             .choose(statement)
             .replace("{of_category}", self.of_category)
+            .replace("{same_feed}", &self.same_feed_condition())
             .replace("{shown}", if self.layout.is_adopted() { SHOWN } else { "" })
             .replace("{s}", &self.prefix)
             .replace("{unless}", unless)
@@ -163,6 +166,30 @@ impl Statements {
             sql.push_str(&format!("${number}{piece}"));
         }
         sql
+    }
+
+    /// Whether two spellings name one feed is for the column to say that holds the events' categories.
+    fn collation(&self) -> Option<&(String, String)> {
+        let collates = self.matching == Matching::Collation;
+        self.layout.collation().filter(|_| collates)
+    }
+
+    fn same_feed_condition(&self) -> String {
+        match self.collation() {
+            Some((charset, collation)) => format!(
+                "feed <> '' AND CONVERT(category USING {charset}) COLLATE {collation}
+                 = CONVERT(? USING {charset})"
+            ),
+            None => "feed = ?".to_owned(),
+        }
+    }
+
+    /// What the condition `{same_feed}` is given for the feed of a category.
+    pub(super) fn same_feed(&self, scope: &FeedScope) -> String {
+        match (self.collation(), scope.category()) {
+            (Some(_), Some(category)) => category.as_str().to_owned(),
+            _ => self.matching.key(scope),
+        }
     }
 
     /// Puts in what the table has a column for, or what stands for it. What is no such choice stays.
