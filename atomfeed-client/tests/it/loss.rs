@@ -40,9 +40,9 @@ async fn nothing_is_lost_on_mysql() {
 
 /// An event whose transaction committed.
 #[derive(Debug, Clone, Copy)]
-struct Committed {
-    begun: Instant,
-    done: Instant,
+pub(crate) struct Committed {
+    pub(crate) begun: Instant,
+    pub(crate) done: Instant,
 }
 
 #[derive(Default)]
@@ -136,7 +136,7 @@ where
 }
 
 /// When one committed before the other began, it comes first.
-fn assert_causal(order: &[Uuid], committed: &HashMap<Uuid, Committed>) {
+pub(crate) fn assert_causal(order: &[Uuid], committed: &HashMap<Uuid, Committed>) {
     let mut earliest_done_later: Option<Instant> = None;
     for uuid in order.iter().rev() {
         let event = committed[uuid];
@@ -194,7 +194,7 @@ async fn write<D: Dialect>(
     }
 }
 
-struct Remember(Arc<Mutex<Vec<Uuid>>>);
+pub(crate) struct Remember(pub(crate) Arc<Mutex<Vec<Uuid>>>);
 
 #[async_trait]
 impl EventWorker<MemoryConnection> for Remember {

@@ -5,6 +5,7 @@
 mod bad_input;
 mod content;
 mod crashes;
+mod disturbed;
 mod feeds;
 mod gone;
 mod loss;

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod adopted;
+mod migrations;
 mod sql_stores;
 
 mod memory {

@@ -7,6 +7,7 @@ mod emr;
 mod import;
 mod killed;
 mod lab;
+mod migrations;
 mod parked;
 mod programs;
 mod quickstart;
