@@ -1,5 +1,6 @@
 //! The consumer: from the marker along the pages, event by event.
 
+mod afresh;
 mod ahead;
 mod apply;
 mod builder;

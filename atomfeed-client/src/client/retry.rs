@@ -5,6 +5,7 @@ use atomfeed_core::{FailedEvent, Failure};
 use tokio_util::sync::CancellationToken;
 
 use super::AtomFeedClient;
+use super::afresh::Afresh;
 use super::ahead::Ahead;
 use crate::outcome::{Outcome, Processed};
 use crate::worker::Prepared;
@@ -67,13 +68,16 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         let mut query = FailedEventQuery::of(self.feed.clone())
             .retries_below(retries_below)
             .limit(BATCH);
+        let mut afresh = Afresh::default();
         while !stop.is_cancelled() {
             let failed = self.failed_events(&query).await?;
             let Some(last) = failed.last() else {
                 return Ok(());
             };
             query = query.after(last.id);
-            let items = failed
+            let items = self
+                .as_the_feed_has_them(&mut afresh, failed)
+                .await
                 .into_iter()
                 .map(|failed| (Arc::new(failed.event.clone()), failed));
             let mut ahead = Ahead::new(&self.worker, self.settings.prepare_ahead, items);
@@ -94,6 +98,33 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             }
         }
         Ok(())
+    }
+
+    /// Without those whose content cannot be looked up now: they stay parked, and untried.
+    async fn as_the_feed_has_them(
+        &self,
+        afresh: &mut Afresh,
+        rows: Vec<FailedEvent>,
+    ) -> Vec<FailedEvent> {
+        let mut events = Vec::with_capacity(rows.len());
+        for mut failed in rows {
+            match afresh.event(self, &failed).await {
+                Ok(Some(event)) => failed.event = event,
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::warn!(
+                        feed = %self.feed,
+                        event = %failed.event.id(),
+                        error = &error as &dyn std::error::Error,
+                        "an event that another library has parked is not tried now: its page, from \
+                         which its content is taken, cannot be read"
+                    );
+                    continue;
+                }
+            }
+            events.push(failed);
+        }
+        events
     }
 
     async fn failed_events(&self, query: &FailedEventQuery) -> StoreResult<Vec<FailedEvent>> {

@@ -114,7 +114,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
 }
 
 /// The status with which the server refused a page.
-fn status(error: &ProcessErrorKind) -> Option<u16> {
+pub(super) fn status(error: &ProcessErrorKind) -> Option<u16> {
     match error {
         ProcessErrorKind::Fetch {
             source: FetchError::Status { status, .. },

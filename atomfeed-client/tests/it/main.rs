@@ -8,6 +8,7 @@ mod crashes;
 mod disturbed;
 mod feeds;
 mod gone;
+mod handover;
 mod loss;
 mod preparing;
 mod real_feeds;

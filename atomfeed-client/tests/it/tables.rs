@@ -15,12 +15,12 @@ use sqlx::{Column, Row, TypeInfo, ValueRef};
 
 use crate::feeds::{Apply, Pages, feed_uri};
 
-const TABLES: [&str; 3] = ["markers", "failed_events", "failed_event_retry_log"];
+pub(crate) const TABLES: [&str; 3] = ["markers", "failed_events", "failed_event_retry_log"];
 
 #[derive(Debug)]
-struct Noon;
+pub(crate) struct Noon;
 
-const NOON: &str = "2026-11-23 12:00:00.123456";
+pub(crate) const NOON: &str = "2026-11-23 12:00:00.123456";
 
 impl Clock for Noon {
     fn now(&self) -> DateTime<Utc> {
@@ -86,7 +86,12 @@ impl Lab {
 
 /// Each column as the original's, but for what cannot be equal: when it failed, and what a stack
 /// trace of Java says. Content is as the feed has it, where the original escapes it.
-fn assert_row(at: &str, table: &str, ours: Map<String, Value>, original: &Map<String, Value>) {
+pub(crate) fn assert_row(
+    at: &str,
+    table: &str,
+    ours: Map<String, Value>,
+    original: &Map<String, Value>,
+) {
     let columns = |row: &Map<String, Value>| row.keys().cloned().collect::<Vec<_>>();
     assert_eq!(
         sorted(columns(&ours)),
@@ -156,7 +161,7 @@ fn sorted(mut texts: Vec<String>) -> Vec<String> {
     texts
 }
 
-fn read(file: &str) -> Vec<u8> {
+pub(crate) fn read(file: &str) -> Vec<u8> {
     fs::read(
         Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("tests/golden")
@@ -166,7 +171,7 @@ fn read(file: &str) -> Vec<u8> {
 }
 
 /// The pages that the original's consumer read.
-fn pages() -> Pages {
+pub(crate) fn pages() -> Pages {
     let page = |name: &str, file: &str| (format!("http://127.0.0.1:8080/feed/{name}"), read(file));
     Pages(vec![
         page("1", "page_1.xml"),
@@ -176,7 +181,7 @@ fn pages() -> Pages {
     ])
 }
 
-fn fourth_and_ninth(event: &Event) -> bool {
+pub(crate) fn fourth_and_ninth(event: &Event) -> bool {
     event.content().ends_with("n=4") || event.content().ends_with("n=9")
 }
 
