@@ -290,7 +290,7 @@ where
     let ProcessErrorKind::Store(store_error) = error.kind() else {
         panic!("{error}");
     };
-    assert_eq!(store_error.kind(), StoreErrorKind::Conflict, "{error}");
+    assert_eq!(store_error.kind(), StoreErrorKind::Conflict, "{error:?}");
     run().await.map(drop).unwrap();
 }
 

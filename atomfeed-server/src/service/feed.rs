@@ -1,3 +1,6 @@
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
 use atomfeed_core::FeedScope;
 use atomfeed_core::chunking::{Chunk, ChunkingHistory, ChunkingStrategy, InvalidChunkingHistory};
 use atomfeed_core::store::{Cut, FeedState, Hole, OffsetMarker, StoreError, StoreResult};
@@ -73,7 +76,38 @@ impl Feed {
     }
 }
 
+/// Feeds as they were when they were last reckoned. Most stay so, and that they do is asked once what was
+/// read of one is there.
+#[derive(Debug, Default)]
+pub(super) struct KnownFeeds(Mutex<HashMap<FeedScope, Feed>>);
+
+/// Who asks for feeds that nobody has ever published to must not fill the memory.
+const MAX_KNOWN: usize = 1_000;
+
+impl KnownFeeds {
+    fn get(&self, scope: &FeedScope) -> Option<Feed> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(scope).cloned()
+    }
+
+    fn put(&self, feed: &Feed) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= MAX_KNOWN {
+            known.clear();
+        }
+        known.insert(feed.scope.clone(), feed.clone());
+    }
+}
+
 impl EventFeedService {
+    /// A feed as it was last; what is read of it counts once it [has not changed](Self::has_changed).
+    pub(super) async fn known_feed(&self, scope: &FeedScope) -> StoreResult<Feed> {
+        match self.known.get(scope) {
+            Some(feed) => Ok(feed),
+            None => self.feed(scope).await,
+        }
+    }
+
     /// A feed as it is now.
     pub(super) async fn feed(&self, scope: &FeedScope) -> StoreResult<Feed> {
         let FeedState { history, revision } = self.store.feed_state().await?;
@@ -89,6 +123,7 @@ impl EventFeedService {
         if revision > 0 {
             self.read_breaks(&mut feed).await?;
         }
+        self.known.put(&feed);
         Ok(feed)
     }
 

@@ -16,6 +16,7 @@ use atomfeed_core::chunking::{
 use atomfeed_core::store::{FeedStore, RecordRange, StoreError, StoreErrorKind, StoreResult};
 use atomfeed_core::{Clock, FeedScope, SystemClock};
 
+use self::feed::KnownFeeds;
 use crate::{FeedConfig, FeedError, Page};
 
 /// Serves the events of a store as pages of Atom feeds: one feed of all events, and one for each
@@ -46,6 +47,7 @@ pub struct EventFeedService {
     store: Arc<dyn FeedStore>,
     config: Arc<FeedConfig>,
     clock: Arc<dyn Clock>,
+    known: Arc<KnownFeeds>,
 }
 
 impl EventFeedService {
@@ -103,6 +105,7 @@ impl EventFeedService {
             store: Arc::new(store),
             config: Arc::new(config),
             clock: Arc::new(clock),
+            known: Arc::default(),
         })
     }
 
@@ -113,15 +116,16 @@ impl EventFeedService {
     ///
     /// [`FeedError::Store`] when the store fails.
     pub async fn recent(&self, scope: &FeedScope) -> Result<Page, FeedError> {
+        let mut feed = self.known_feed(scope).await?;
         loop {
-            let feed = self.feed(scope).await?;
             let content = match feed.history.strategy() {
-                ChunkingStrategy::Number => self.recent_by_number(&feed).await?,
-                ChunkingStrategy::Time => self.recent_by_time(&feed).await?,
+                ChunkingStrategy::Number => self.recent_by_number(&feed).await,
+                ChunkingStrategy::Time => self.recent_by_time(&feed).await,
             };
             if !self.has_changed(&feed).await? {
-                return Ok(content.render(&self.config, scope, "recent"));
+                return Ok(content?.render(&self.config, scope, "recent"));
             }
+            feed = self.feed(scope).await?;
         }
     }
 
@@ -140,14 +144,17 @@ impl EventFeedService {
                 asked,
             });
         }
+        let mut feed = self.known_feed(scope).await?;
         loop {
-            let feed = self.feed(scope).await?;
             let content = match feed.history.strategy() {
                 _ if feed.is_pruned(number) => self.pruned(&feed, number).await.map(Some),
                 ChunkingStrategy::Number => self.page_by_number(&feed, number).await,
-                ChunkingStrategy::Time => Ok(self.page_by_time(&feed, number).await?),
+                ChunkingStrategy::Time => {
+                    self.page_by_time(&feed, number).await.map_err(Into::into)
+                }
             };
             if self.has_changed(&feed).await? {
+                feed = self.feed(scope).await?;
                 continue;
             }
             return match content? {

@@ -244,9 +244,10 @@ mod postgres {
     use std::str::FromStr;
 
     use sqlx::AssertSqlSafe;
-    use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+    use sqlx::postgres::{PgConnectOptions, PgPool};
 
     use super::*;
+    use crate::store::sql::pool_options;
     use crate::store::{PostgresStore, SchemaName};
 
     /// The suite over [`PostgresStore`], each store in a schema of its own.
@@ -304,7 +305,7 @@ mod postgres {
             let schema = servers::schema();
             let options = self.options.clone();
             let options = options.options([("search_path", schema.as_str())]);
-            let pool = PgPoolOptions::new()
+            let pool = pool_options()
                 .max_connections(20)
                 .connect_lazy_with(options);
             (pool, schema)
@@ -344,10 +345,11 @@ pub use self::mysql::MySqlHarness;
 mod mysql {
     use std::str::FromStr;
 
-    use sqlx::mysql::{MySqlConnectOptions, MySqlPool, MySqlPoolOptions};
+    use sqlx::mysql::{MySqlConnectOptions, MySqlPool};
     use sqlx::{AssertSqlSafe, Connection, MySqlConnection};
 
     use super::*;
+    use crate::store::sql::pool_options;
     use crate::store::{MySqlStore, SchemaName};
 
     /// The suite over [`MySqlStore`], each store in a database of its own.
@@ -413,7 +415,7 @@ mod mysql {
                 .expect("a database can be made");
             conn.close().await.expect("closed");
             let options = self.options.clone().database(schema.as_str());
-            let pool = MySqlPoolOptions::new()
+            let pool = pool_options()
                 .max_connections(20)
                 .connect_lazy_with(options);
             (pool, schema)

@@ -43,6 +43,10 @@ pub trait Dialect: Database<Connection: Connection<Database = Self>> {
     /// Whether one statement can move rows from a table into another.
     const MOVES_IN_ONE_STATEMENT: bool = false;
 
+    /// What stands behind the table where rows are best found by their ids, and the database would
+    /// rather go through an index on something else.
+    const BY_ID: &'static str = "";
+
     /// Has `event_records` give ids above the value, where inserting one does not do that.
     const PASS_OVER_IDS: Option<&'static str> = None;
 
@@ -67,6 +71,17 @@ pub trait Dialect: Database<Connection: Connection<Database = Self>> {
         sql: SqlStr,
         values: Vec<Value>,
     ) -> impl Future<Output = sqlx::Result<Vec<Row>>> + Send;
+
+    /// The same, of a statement that is kept prepared, or one that is planned anew for its values.
+    fn fetch_with(
+        conn: &mut Self::Connection,
+        sql: SqlStr,
+        values: Vec<Value>,
+        persistent: bool,
+    ) -> impl Future<Output = sqlx::Result<Vec<Row>>> + Send;
+
+    /// Whether a statement that is planned for its values is faster where these are rare.
+    const PLANS_FOR_VALUES: bool = false;
 
     /// The condition that an event is of a category in any of the spellings that are kept.
     const OF_FOLDED: &'static str =
@@ -117,7 +132,7 @@ pub struct Found {
     pub digits: Option<u64>,
 }
 
-/// The two primitives of a [`Dialect`], for a database type of sqlx. They cannot be written
+/// The primitives of a [`Dialect`], for a database type of sqlx. They cannot be written
 /// generically: what they need of `sqlx::Database` cannot be said in a bound.
 ///
 /// `$bind` turns a [`Value`] into what the query is given; `$cell` turns a column into a [`Value`].
@@ -140,7 +155,16 @@ macro_rules! primitives {
             sql: sqlx::SqlStr,
             values: Vec<Value>,
         ) -> sqlx::Result<Vec<Row>> {
-            let mut query = sqlx::query(sql);
+            Self::fetch_with(conn, sql, values, true).await
+        }
+
+        async fn fetch_with(
+            conn: &mut $connection,
+            sql: sqlx::SqlStr,
+            values: Vec<Value>,
+            persistent: bool,
+        ) -> sqlx::Result<Vec<Row>> {
+            let mut query = sqlx::query(sql).persistent(persistent);
             for value in values {
                 query = $bind(query, value);
             }

@@ -1,3 +1,4 @@
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
@@ -12,17 +13,28 @@ use crate::store::{FeedStore, OffsetMarker, RecordRange, StoreError, StoreResult
 use crate::{EventRecord, FeedScope};
 
 /// A statement over the rows of a feed: all of them, or those of a category in any spelling. The
-/// category is the first value that is bound.
+/// category is the first value that is bound. `$by_id` says that the ids lie close together.
 macro_rules! over_feed {
-    ($scope:expr, $select:literal, $conditions:literal $(, $before:literal, $after:literal)?) => {
-        match $scope {
-            FeedScope::All => concat!($($before,)? $select, " WHERE ", $conditions $(, $after)?),
-            FeedScope::Category(_) => concat!(
+    ($scope:expr, $by_id:expr, $select:literal, $conditions:literal $(, $before:literal, $after:literal)?) => {
+        match ($scope, $by_id) {
+            (FeedScope::All, _) => {
+                concat!($($before,)? $select, " WHERE ", $conditions $(, $after)?)
+            }
+            (FeedScope::Category(_), false) => concat!(
                 $($before,)? $select, " WHERE {of_category} AND ", $conditions $(, $after)?
+            ),
+            (FeedScope::Category(_), true) => concat!(
+                $($before,)? $select, " {by_id} WHERE {of_category} AND ", $conditions $(, $after)?
             ),
         }
     };
 }
+
+/// Of so many categories the spellings are remembered.
+const MAX_SPELLED: usize = 1_000;
+
+/// Between ids that are no further apart, an event of a category is found fastest by going through all.
+const CLOSE: i64 = 4_000;
 
 const SET_STRATEGY: &str = "UPDATE {s}atomfeed_feed_state SET strategy = ? WHERE id = 1";
 const SET_SEALED_UNTIL: &str = "UPDATE {s}atomfeed_feed_state SET sealed_until = ? WHERE id = 1";
@@ -56,6 +68,8 @@ const SET_CATEGORIES_THROUGH: &str = "UPDATE {s}atomfeed_feed_state SET categori
     WHERE id = 1 AND COALESCE(categories_through, 0) < ?";
 const SELECT_SPELLINGS: &str =
     "SELECT DISTINCT category FROM {s}event_records WHERE id > ? AND id <= ?";
+const SELECT_SPELLED: &str =
+    "SELECT category FROM {s}atomfeed_categories WHERE folded = ? ORDER BY category";
 const SELECT_CATEGORIES: &str = "SELECT category FROM {s}atomfeed_categories";
 const SELECT_OFFSET_MARKER: &str =
     "SELECT event_id, event_count FROM {s}event_records_offset_marker
@@ -153,18 +167,19 @@ impl<D: Dialect> FeedStore for SqlStore<D> {
         scope: &FeedScope,
         range: RecordRange,
     ) -> StoreResult<Vec<EventRecord>> {
+        let through = self.within_shown(range.through).await?;
         let sql = over_feed!(
             scope,
+            self.are_close(range.after, through).await?,
             "SELECT id, uuid, title, timestamp, {?event_records.uri:uri|NULL}, object, category,
              {?event_records.date_created:date_created|NULL}, {?event_records.tags:tags|NULL}
              FROM {s}event_records",
             "id > ? AND id <= ? {shown} ORDER BY id LIMIT ? OFFSET ?"
         );
-        let through = self.within_shown(range.through).await?;
-        let mut values = self.scope_values(scope, through).await?;
-        values.extend([range.after, through].map(Value::from));
+        let mut values = vec![range.after.into(), through.into()];
         values.extend([range.limit, range.skip].map(Value::from));
-        self.records_of(self.read("reading events", sql, values).await?)
+        let rows = self.read_feed("reading events", scope, through, sql, values);
+        self.records_of(rows.await?)
     }
 
     async fn records_between(
@@ -174,6 +189,7 @@ impl<D: Dialect> FeedStore for SqlStore<D> {
     ) -> StoreResult<Vec<EventRecord>> {
         let sql = over_feed!(
             scope,
+            false,
             "SELECT id, uuid, title, timestamp, {?event_records.uri:uri|NULL}, object, category,
              {?event_records.date_created:date_created|NULL}, {?event_records.tags:tags|NULL}
              FROM {s}event_records",
@@ -199,29 +215,31 @@ impl<D: Dialect> FeedStore for SqlStore<D> {
     }
 
     async fn count(&self, scope: &FeedScope, after: i64, through: Option<i64>) -> StoreResult<u64> {
+        let through = self.within_shown(through).await?;
         let sql = over_feed!(
             scope,
+            self.are_close(after, through).await?,
             "SELECT COUNT(*) FROM {s}event_records",
             "id > ? AND id <= ? {shown}"
         );
-        let through = self.within_shown(through).await?;
-        let mut values = self.scope_values(scope, through).await?;
-        values.extend([after, through].map(Value::from));
-        count(self.read("counting events", sql, values).await?)
+        let values = vec![after.into(), through.into()];
+        let rows = self.read_feed("counting events", scope, through, sql, values);
+        count(rows.await?)
     }
 
     async fn every_nth_id(&self, scope: &FeedScope, after: i64, n: u64) -> StoreResult<Vec<i64>> {
         let sql = over_feed!(
             scope,
+            false,
             "SELECT id, ROW_NUMBER() OVER (ORDER BY id) AS nth FROM {s}event_records",
             "id > ? AND id <= ? {shown}",
             "SELECT id FROM (",
             ") AS numbered WHERE nth % ? = 0 ORDER BY id"
         );
         let shown = self.shown_through().await?;
-        let mut values = self.scope_values(scope, shown).await?;
-        values.extend([after.into(), shown.into(), n.max(1).into()]);
-        let rows = self.read("finding positions", sql, values).await?;
+        let values = vec![after.into(), shown.into(), n.max(1).into()];
+        let rows = self.read_feed("finding positions", scope, shown, sql, values);
+        let rows = rows.await?;
         rows.into_iter().map(|mut row| row.required_int()).collect()
     }
 
@@ -376,6 +394,89 @@ impl<D: Dialect> FeedStore for SqlStore<D> {
 }
 
 impl<D: Dialect> SqlStore<D> {
+    /// Whether ids lie so close together that the database is told to go by them.
+    async fn are_close(&self, after: i64, through: i64) -> StoreResult<bool> {
+        if D::BY_ID.is_empty() || !self.layout().is_adopted() || after <= 0 {
+            return Ok(false);
+        }
+        let through = match through {
+            i64::MAX => self.newest_id().await?,
+            through => through,
+        };
+        Ok(through.saturating_sub(after) <= CLOSE)
+    }
+
+    /// Runs a query over the rows of a feed up to an id.
+    async fn read_feed(
+        &self,
+        what: &'static str,
+        scope: &FeedScope,
+        through: i64,
+        statement: &'static str,
+        more: Vec<Value>,
+    ) -> StoreResult<Vec<Row>> {
+        let mut values = self.scope_values(scope, through).await?;
+        let Some(spellings) = self.spellings_of(scope, through).await? else {
+            values.extend(more);
+            return self.read(what, statement, values).await;
+        };
+        if spellings.is_empty() {
+            return Ok(Vec::new());
+        }
+        // Few different statements, whatever number of spellings there is.
+        let width = spellings.len().next_power_of_two();
+        let last = spellings.last().cloned();
+        let repeated = std::iter::repeat_with(|| last.clone().unwrap_or_default());
+        let padded = spellings.into_iter().chain(repeated).take(width);
+        values = padded.map(Value::from).chain(more).collect();
+        let mut conn = self.connection().await?;
+        let sql = self.statements.spelled(statement, width);
+        D::fetch_with(&mut conn, sql, values, false)
+            .await
+            .doing(|| what)
+    }
+
+    /// How a category is spelled in events up to an id, where the database should be told, so that it
+    /// knows how many to expect.
+    async fn spellings_of(
+        &self,
+        scope: &FeedScope,
+        through: i64,
+    ) -> StoreResult<Option<Vec<String>>> {
+        let folds = self.statements.matching() == Matching::Folded;
+        let is_settled = folds && self.horizon.is_some() && D::PLANS_FOR_VALUES;
+        let Some(category) = scope.category().filter(|_| is_settled) else {
+            return Ok(None);
+        };
+        let folded = category.folded();
+        let known = || {
+            self.spellings
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+        };
+        if let Some((learnt, spellings)) = known().get(&folded)
+            && *learnt >= through
+        {
+            return Ok(Some(spellings.clone()));
+        }
+        // Before they are read: of later events they may be spelled otherwise.
+        let learnt = self.learnt_through.load(Ordering::Relaxed);
+        let what = "reading how a category is spelled";
+        let values = vec![folded.as_str().into()];
+        let rows = self.read(what, SELECT_SPELLED, values).await?;
+        let spellings: Vec<_> = rows
+            .into_iter()
+            .map(|mut row| row.text_or_empty())
+            .collect::<StoreResult<_>>()?;
+        let mut known = known();
+        // Whoever asks for categories that nobody has must not fill the memory.
+        if known.len() >= MAX_SPELLED {
+            known.clear();
+        }
+        known.insert(folded, (learnt, spellings.clone()));
+        Ok(Some(spellings))
+    }
+
     /// Keeps a position of the feed that has this key.
     pub(super) async fn keep_position(
         &self,

@@ -27,9 +27,10 @@ mod value;
 mod zone;
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
+use std::sync::{Arc, Mutex};
 
 use sqlx::pool::PoolConnection;
 use sqlx::{Pool, Transaction};
@@ -62,6 +63,8 @@ pub struct SqlStore<D: Dialect> {
     horizon: Option<Arc<Horizon>>,
     /// Up to which id the spellings of categories are known that another program has written.
     learnt_through: Arc<AtomicI64>,
+    /// By lower case, how a category is spelled in events up to an id.
+    spellings: Arc<Mutex<HashMap<String, Spelled>>>,
     /// Whether this library gives events their places.
     sequences: bool,
     /// Whether old events may be deleted.
@@ -69,6 +72,9 @@ pub struct SqlStore<D: Dialect> {
     /// Whether a uuid is looked for, so that an event with a known one can be refused.
     knows_uuids: bool,
 }
+
+/// The id up to which it is known how a category is spelled, and how that is.
+type Spelled = (i64, Vec<String>);
 
 impl<D: Dialect> SqlStore<D> {
     /// The tables that are reached through the application's own pool, in a schema, or where the
@@ -86,6 +92,7 @@ impl<D: Dialect> SqlStore<D> {
             )),
             horizon: None,
             learnt_through: Arc::default(),
+            spellings: Arc::default(),
             sequences: true,
             prunes: true,
             knows_uuids: true,
@@ -221,6 +228,20 @@ impl<D: Dialect> SqlStore<D> {
     }
 }
 
+/// A pool that asks a connection whether it lives only when it has rested: else every reading would take
+/// two round trips. What breaks in between is an error, once, and the next connection is a new one.
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+pub(crate) fn pool_options<D: Dialect>() -> sqlx::pool::PoolOptions<D> {
+    use sqlx::Connection;
+
+    let rested = std::time::Duration::from_millis(500);
+    sqlx::pool::PoolOptions::new()
+        .test_before_acquire(false)
+        .before_acquire(move |conn: &mut D::Connection, known| {
+            Box::pin(async move { Ok(known.idle_for < rested || conn.ping().await.is_ok()) })
+        })
+}
+
 impl<D: Dialect> Clone for SqlStore<D> {
     fn clone(&self) -> Self {
         Self {
@@ -229,6 +250,7 @@ impl<D: Dialect> Clone for SqlStore<D> {
             statements: Arc::clone(&self.statements),
             horizon: self.horizon.clone(),
             learnt_through: Arc::clone(&self.learnt_through),
+            spellings: Arc::clone(&self.spellings),
             sequences: self.sequences,
             prunes: self.prunes,
             knows_uuids: self.knows_uuids,

@@ -1,9 +1,7 @@
 use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
-use sqlx::mysql::{
-    MySqlArguments, MySqlConnectOptions, MySqlConnection, MySqlPoolOptions, MySqlRow,
-};
+use sqlx::mysql::{MySqlArguments, MySqlConnectOptions, MySqlConnection, MySqlRow};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, Connection, MySql, Row as _, TypeInfo, ValueRef};
 
@@ -12,7 +10,7 @@ use super::error::Doing;
 use super::layout::{Alphabet, Column};
 use super::migrations::{self, File};
 use super::value::{Row, Value};
-use super::{SchemaName, SqlStore};
+use super::{SchemaName, SqlStore, pool_options};
 use crate::store::{StoreError, StoreErrorKind, StoreResult};
 
 /// Events, markers and failures in MariaDB.
@@ -73,9 +71,7 @@ impl MySqlStore {
             .await
             .doing(connecting)?;
         conn.close().await.doing(connecting)?;
-        let pool = MySqlPoolOptions::new()
-            .max_connections(8)
-            .connect_lazy_with(options);
+        let pool = pool_options().max_connections(8).connect_lazy_with(options);
         Ok(Self::over(pool, schema))
     }
 }
@@ -85,9 +81,13 @@ impl Dialect for MySql {
 
     // Else what one statement reads would be as old as the first one's, and a range that is written
     // would be locked with the gaps in it, where others insert.
-    const BEGIN: &'static str = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; BEGIN";
+    // A transaction that was being opened when its future was dropped may still be there, empty; no
+    // level can be set in it.
+    const BEGIN: &'static str = "ROLLBACK; SET TRANSACTION ISOLATION LEVEL READ COMMITTED; BEGIN";
 
     const COLLATES: bool = true;
+
+    const BY_ID: &'static str = "FORCE INDEX (PRIMARY)";
 
     const LIMITS_DELETES: bool = true;
 

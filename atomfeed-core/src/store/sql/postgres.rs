@@ -1,7 +1,7 @@
 use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
-use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgPoolOptions, PgRow};
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgRow};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, Connection, Postgres, Row as _, TypeInfo, ValueRef};
 
@@ -10,7 +10,7 @@ use super::error::Doing;
 use super::layout::{Alphabet, Column};
 use super::migrations::{self, File};
 use super::value::{Row, Value};
-use super::{SchemaName, SqlStore};
+use super::{SchemaName, SqlStore, pool_options};
 use crate::store::{StoreError, StoreErrorKind, StoreResult};
 
 /// Events, markers and failures in PostgreSQL.
@@ -74,9 +74,7 @@ impl PostgresStore {
             .await
             .doing(connecting)?;
         conn.close().await.doing(connecting)?;
-        let pool = PgPoolOptions::new()
-            .max_connections(8)
-            .connect_lazy_with(options);
+        let pool = pool_options().max_connections(8).connect_lazy_with(options);
         Ok(Self::over(pool, schema))
     }
 }
@@ -87,6 +85,8 @@ impl Dialect for Postgres {
     // Looked up first, so that the index on the category is used for those few.
     const OF_FOLDED: &'static str = "category = ANY (ARRAY
         (SELECT category FROM {s}atomfeed_categories WHERE folded = ?))";
+
+    const PLANS_FOR_VALUES: bool = true;
 
     const ERRORS_END_TRANSACTIONS: bool = true;
 

@@ -21,6 +21,7 @@ use crate::FeedScope;
 /// | `INSERT {unless} … {there}` | the words for a row that may be there already |
 /// | `{?table.column:this|that}` | `this` where the table has the column, else `that` |
 /// | `{of_category}` | the condition that an event is of the category, which is the next value |
+/// | `{by_id}` | words that have rows found by their ids |
 /// | `{same_feed}` | the condition that a row of ours is of the feed, which is the next value |
 /// | `{shown}` | the condition that an event is shown, where not all of them are |
 pub(super) struct Statements {
@@ -30,12 +31,15 @@ pub(super) struct Statements {
     layout: Layout,
     matching: Matching,
     of_category: &'static str,
+    by_id: &'static str,
     rendered: RwLock<HashMap<Key, SqlStr>>,
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 enum Key {
     Text(&'static str),
+    /// With so many spellings of a category.
+    Spelled(&'static str, usize),
     Insert(&'static str, Form),
 }
 
@@ -73,6 +77,7 @@ impl Statements {
             layout,
             matching,
             of_category: matching.condition::<D>(),
+            by_id: D::BY_ID,
             rendered: RwLock::default(),
         }
     }
@@ -87,6 +92,14 @@ impl Statements {
 
     pub(super) fn get(&self, statement: &'static str) -> SqlStr {
         self.cached(Key::Text(statement), || statement.to_owned())
+    }
+
+    /// The same, with so many values in the place of the one that `{of_category}` takes.
+    pub(super) fn spelled(&self, statement: &'static str, spellings: usize) -> SqlStr {
+        self.cached(Key::Spelled(statement, spellings), || {
+            let marks = vec!["?"; spellings].join(", ");
+            statement.replace("{of_category}", &format!("category IN ({marks})"))
+        })
     }
 
     pub(super) fn insert(&self, insert: &Insert, form: Form) -> SqlStr {
@@ -152,6 +165,7 @@ impl Statements {
         let statement = self
             .choose(statement)
             .replace("{of_category}", self.of_category)
+            .replace("{by_id}", self.by_id)
             .replace("{same_feed}", &self.same_feed_condition())
             .replace("{shown}", if self.layout.is_adopted() { SHOWN } else { "" })
             .replace("{s}", &self.prefix)
