@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use async_trait::async_trait;
 use atomfeed_client::{
     AtomFeedClient, CancellationToken, Event, EventWorker, FeedUri, HttpFeedSource, Outcome,
@@ -28,8 +29,8 @@ use url::Url;
 #[derive(Parser)]
 struct Args {
     /// The feed: the URL of its recent page
-    #[arg(long, value_name = "URL")]
-    feed: FeedUri,
+    #[arg(long, value_name = "URL", required_unless_present = "hand_back")]
+    feed: Option<FeedUri>,
     /// Where marker and failed events are kept: sqlite:FILE (made when missing),
     /// postgres://…, mysql://… (MariaDB) or memory:
     #[arg(long, value_name = "URL")]
@@ -64,6 +65,10 @@ struct Args {
     /// Retries every parked event now, and ends
     #[arg(long)]
     retry_failed: bool,
+    /// Prints what stands in the way of handing the tables back to the program that they were made
+    /// for, and ends, with status 1 if something does
+    #[arg(long, conflicts_with_all = ["feed", "follow", "retry_failed"])]
+    hand_back: bool,
     #[arg(long, value_name = "U", requires = "password")]
     user: Option<String>,
     #[arg(long, value_name = "P", requires = "user")]
@@ -82,7 +87,12 @@ async fn main() -> ExitCode {
     let zone = args.time_zone.unwrap_or_default();
     let adoption = args.adopt.then(|| Adoption::of_consumer().in_zone(zone));
     let schema = args.schema.as_ref();
-    let ended = match Database::open(&args.database, schema, adoption.as_ref()).await {
+    let database = Database::open(&args.database, schema, adoption.as_ref()).await;
+    let ended = match database {
+        Ok(database) if args.hand_back => match database.print_obstacles().await {
+            Ok(is_free) => return ExitCode::from(u8::from(!is_free)),
+            Err(error) => Err(error.into()),
+        },
         Ok(Database::Memory(store)) => run(args, store, counts.clone()).await,
         Ok(Database::Sqlite(store)) => run(args, store, counts.clone()).await,
         Ok(Database::Postgres(store)) => run(args, store, counts.clone()).await,
@@ -104,7 +114,8 @@ async fn run<S: AppliedTable>(args: Args, store: S, counts: Counts) -> anyhow::R
     if args.apply {
         store.make().await?;
     }
-    let mut source = HttpFeedSource::builder(&args.feed);
+    let feed = args.feed.context("--feed is missing")?;
+    let mut source = HttpFeedSource::builder(&feed);
     if let (Some(user), Some(password)) = (&args.user, &args.password) {
         source = source.with_basic_auth(user, password);
     }
@@ -115,7 +126,7 @@ async fn run<S: AppliedTable>(args: Args, store: S, counts: Counts) -> anyhow::R
         fail_matching: args.fail_matching,
         store: PhantomData,
     };
-    let client = AtomFeedClient::builder(args.feed, source.build()?)
+    let client = AtomFeedClient::builder(feed, source.build()?)
         .start(args.start)
         .interval(args.poll)
         .on_outcome(move |outcome| {

@@ -59,6 +59,10 @@ struct Args {
     /// the original library that has no marker yet can begin there
     #[arg(long)]
     empty_page_before_oldest: bool,
+    /// Writes the original's offset markers, by which it finds its pages, prints what stands in the way
+    /// of handing the tables back to it, and ends, with status 1 if something does
+    #[arg(long, conflicts_with_all = ["import", "prune_before", "continue_after"])]
+    hand_back: bool,
     /// Where to listen; port 0 picks one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
@@ -124,7 +128,18 @@ async fn main() -> anyhow::Result<()> {
         adoption
     });
     let schema = args.schema.as_ref();
-    match Database::open(&args.database, schema, adoption.as_ref()).await? {
+    let database = Database::open(&args.database, schema, adoption.as_ref()).await?;
+    if args.hand_back {
+        let is_marked = match &database {
+            Database::Memory(store) => write_offset_markers(store.clone()).await?,
+            Database::Sqlite(store) => write_offset_markers(store.clone()).await?,
+            Database::Postgres(store) => write_offset_markers(store.clone()).await?,
+            Database::MySql(store) => write_offset_markers(store.clone()).await?,
+        };
+        let is_free = database.print_obstacles().await? && is_marked;
+        std::process::exit(i32::from(!is_free));
+    }
+    match database {
         Database::Memory(store) => run(args, store, stopped).await?,
         Database::Sqlite(store) => run(args, store, stopped).await?,
         Database::Postgres(store) => run(args, store, stopped).await?,
@@ -132,6 +147,23 @@ async fn main() -> anyhow::Result<()> {
     }
     // Not by returning: that would wait for a thread of the runtime that reads standard input.
     std::process::exit(0)
+}
+
+/// Writes the original's offset markers, and says whether all could be written.
+async fn write_offset_markers(store: impl FeedStore) -> anyhow::Result<bool> {
+    let history = store.feed_state().await?.history;
+    if history.is_none_or(|history| history.strategy() == ChunkingStrategy::Time) {
+        return Ok(true);
+    }
+    let nowhere = FeedConfig::new(Url::parse("http://localhost/")?);
+    let service = EventFeedService::open(store, nowhere).await?;
+    match service.mark_events(0).await {
+        Err(error) if error.kind() == StoreErrorKind::Refused => {
+            println!("{error}");
+            Ok(false)
+        }
+        marked => Ok(marked.map(|()| true)?),
+    }
 }
 
 /// A store on both sides: its consumer's transactions publish.

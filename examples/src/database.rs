@@ -1,7 +1,8 @@
 use anyhow::{Context, bail};
 use atomfeed_core::store::sql::{Dialect, SqlStore};
 use atomfeed_core::store::{
-    Adoption, MemoryStore, MySqlStore, PostgresStore, SchemaName, SqliteStore,
+    Adoption, MemoryStore, MySqlStore, Obstacle, PostgresStore, SchemaName, SqliteStore,
+    StoreResult,
 };
 
 /// A database as `--database` names it.
@@ -52,6 +53,28 @@ impl Database {
             }
             _ => bail!("--database: give sqlite:FILE, postgres://…, mysql://… or memory:"),
         }
+    }
+
+    /// Prints what stands in the way of handing the tables back to the program that they were made
+    /// for, a line each, and says whether there is nothing.
+    ///
+    /// # Errors
+    ///
+    /// As the database has it.
+    pub async fn print_obstacles(&self) -> StoreResult<bool> {
+        let obstacles: Vec<Obstacle> = match self {
+            Self::Memory(_) => Vec::new(),
+            Self::Sqlite(store) => store.obstacles().await?,
+            Self::Postgres(store) => store.obstacles().await?,
+            Self::MySql(store) => store.obstacles().await?,
+        };
+        for obstacle in &obstacles {
+            println!("{obstacle}");
+        }
+        if obstacles.is_empty() {
+            println!("nothing stands in the way of handing these tables back");
+        }
+        Ok(obstacles.is_empty())
     }
 }
 

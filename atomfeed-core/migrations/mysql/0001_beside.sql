@@ -56,6 +56,13 @@ CREATE TABLE IF NOT EXISTS atomfeed_categories (
   KEY atomfeed_categories_folded_idx (folded)
 ) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
+-- Ours: which events are of a category, where the table that was adopted has no index on that.
+CREATE TABLE IF NOT EXISTS atomfeed_event_categories (
+  category VARCHAR(500) NOT NULL,
+  event_id BIGINT NOT NULL,
+  PRIMARY KEY (category, event_id)
+) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+
 -- Ours: what failed_events has no column for; with a feed_uri, a whole row that it cannot hold.
 CREATE TABLE IF NOT EXISTS atomfeed_failed_events (
   failed_event_id BIGINT NOT NULL PRIMARY KEY,

@@ -55,6 +55,13 @@ CREATE TABLE atomfeed_categories (
 );
 CREATE INDEX atomfeed_categories_folded_idx ON atomfeed_categories (folded);
 
+-- Ours: which events are of a category, where the table that was adopted has no index on that.
+CREATE TABLE atomfeed_event_categories (
+  category TEXT NOT NULL,
+  event_id BIGINT NOT NULL,
+  PRIMARY KEY (category, event_id)
+);
+
 -- Ours: what failed_events has no column for; with a feed_uri, a whole row that it cannot hold.
 CREATE TABLE atomfeed_failed_events (
   failed_event_id BIGINT NOT NULL PRIMARY KEY,

@@ -137,6 +137,17 @@ pub trait FeedStore: UpkeepStore {
     /// The categories that occur, as they are spelled, in any order.
     async fn categories(&self) -> StoreResult<Vec<String>>;
 
+    /// Whether spellings of a category that are one feed here are told apart by whoever compares them
+    /// as the database does: the original library.
+    fn tells_spellings_apart(&self) -> bool;
+
+    /// How many rows have a category that the database holds for equal to this one; all of them are
+    /// gone through.
+    async fn count_spelled(&self, category: &str) -> StoreResult<u64>;
+
+    /// The id of the `n`-th of these rows; the first is 1.
+    async fn nth_spelled(&self, category: &str, n: u64) -> StoreResult<Option<i64>>;
+
     /// The row of `event_records_offset_marker` for a category as it is spelled, or for all events
     /// (`""`).
     async fn offset_marker(&self, category: &str) -> StoreResult<Option<OffsetMarker>>;

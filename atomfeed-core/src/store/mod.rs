@@ -35,7 +35,7 @@ pub use sql::PostgresStore;
 #[cfg(feature = "sqlite")]
 pub use sql::SqliteStore;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
-pub use sql::{Adoption, SchemaName, TableZone};
+pub use sql::{Adoption, Obstacle, SchemaName, TableZone};
 pub use unit_of_work::{
     ConsumerStore, FailedEventQuery, FailedEventStore, MarkerStore, UnitOfWork,
 };

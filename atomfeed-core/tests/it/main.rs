@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod adopted;
+mod hand_back;
 mod migrations;
 mod sql_stores;
 

@@ -70,6 +70,11 @@ impl Feed {
         }
     }
 
+    /// Whether positions are passed over, or the events of some are gone.
+    pub(super) fn has_breaks(&self) -> bool {
+        !self.holes.is_empty() || self.cut.page > 0
+    }
+
     /// Whether page `number` was pruned.
     pub(super) fn is_pruned(&self, number: u64) -> bool {
         number < self.cut.page

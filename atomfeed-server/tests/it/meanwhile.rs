@@ -312,6 +312,18 @@ impl FeedStore for Meanwhile {
         self.store.categories().await
     }
 
+    fn tells_spellings_apart(&self) -> bool {
+        self.store.tells_spellings_apart()
+    }
+
+    async fn count_spelled(&self, category: &str) -> StoreResult<u64> {
+        self.store.count_spelled(category).await
+    }
+
+    async fn nth_spelled(&self, category: &str, n: u64) -> StoreResult<Option<i64>> {
+        self.store.nth_spelled(category, n).await
+    }
+
     async fn offset_marker(&self, category: &str) -> StoreResult<Option<OffsetMarker>> {
         self.store.offset_marker(category).await
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use atomfeed_core::atom::{Feed, ReadLimits, read_feed};
 use atomfeed_core::chunking::ChunkingChange;
 use atomfeed_core::store::conformance::{Harness, MemoryHarness};
-use atomfeed_core::store::{FeedStore, MemoryStore, StoreErrorKind, UpkeepStore};
+use atomfeed_core::store::{FeedStore, MemoryStore, OffsetMarker, StoreErrorKind, UpkeepStore};
 use atomfeed_core::{Category, FeedScope, NewEvent};
 use atomfeed_server::{EventFeedService, FeedError, Page};
 use axum::http::StatusCode;
@@ -22,6 +22,7 @@ on_every_store!(
     time_chunks_are_pruned_by_the_hour,
     no_page_gets_a_second_meaning_after_a_restore,
     a_feed_goes_on_after_several_restores_and_prunings,
+    offset_markers_count_by_spelling_where_the_original_does,
 );
 
 const CATEGORIES: [&str; 4] = ["patient", "Encounter", "Étude", "rare"];
@@ -478,4 +479,52 @@ async fn a_feed_goes_on_after_several_restores_and_prunings<H: Harness>(harness:
     assert_eq!(walked.len(), walked.iter().collect::<BTreeSet<_>>().len());
     let tail = &expected[expected.len() - (walked.len() - 10)..];
     assert_eq!(walked[..walked.len() - 10], *tail);
+}
+
+/// On these stores the original tells `Lab` and `LAB` apart, which are one feed here.
+async fn offset_markers_count_by_spelling_where_the_original_does<H: Harness>(harness: &H) {
+    let store = harness.store().await;
+    let spelled = |n: u64| match n % 4 {
+        0 => "Lab",
+        1 => "patient",
+        _ => "LAB",
+    };
+    let events = (1..=23).map(|n| NewEvent::new("Event", "").in_category(spelled(n)));
+    publish::<H>(&store, events).await;
+    let service = open::<H>(&store, 2).await;
+    service.mark_events(0).await.unwrap();
+    let marker = |event_id, event_count| {
+        Some(OffsetMarker {
+            event_id,
+            event_count,
+        })
+    };
+    // 4, 8, 12, 16, 20; 2, 3, 6, … 23; 1, 5, … 21: the ends of whole pages.
+    for (category, expected) in [
+        ("", marker(22, 22)),
+        ("Lab", marker(16, 4)),
+        ("LAB", marker(23, 12)),
+        ("patient", marker(21, 6)),
+    ] {
+        let found = store.offset_marker(category).await.unwrap();
+        assert_eq!(found, expected, "{category:?}");
+    }
+
+    // How many of each are gone is not known; what is known is written all the same.
+    service.continue_after(30).await.unwrap();
+    publish::<H>(
+        &store,
+        (0..4).map(|_| NewEvent::new("Event", "").in_category("LAB")),
+    )
+    .await;
+    let refused = service.mark_events(0).await.unwrap_err();
+    assert_eq!(refused.kind(), StoreErrorKind::Refused);
+    let said = refused.to_string();
+    assert!(
+        said.contains("\"LAB\", \"Lab\"") && !said.contains("patient"),
+        "{said}"
+    );
+    let all = store.offset_marker("").await.unwrap().unwrap();
+    assert_eq!(all.event_id, 34);
+    assert_eq!(store.offset_marker("LAB").await.unwrap(), marker(23, 12));
 }

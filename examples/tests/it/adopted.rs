@@ -44,6 +44,37 @@ macro_rules! on_adopted_tables {
             lab.catch_up(&tables, 0, 0);
             let retried = lab.run(&[&tables[..], &["--retry-failed"]].concat());
             assert_eq!(retried.summary(), (1, 0), "{retried:#?}");
+            emr.stop().assert_status(0);
+
+            // Handed back: the original finds its markers, and nothing that it would miss.
+            let hand_back = [&tables[..], &["--hand-back"]].concat();
+            let free = "nothing stands in the way";
+            for program in ["feed-server", "feed-consumer"] {
+                let options = [&["--database", &url], &hand_back[..]].concat();
+                let handed = crate::programs::Program::start(program, &options).finish();
+                handed.assert_status(0);
+                assert!(handed.stdout.join("\n").contains(free), "{handed:#?}");
+            }
+            let insert = "INSERT INTO event_records (uuid, title, object, category) VALUES
+                ('c', 'Lab', '/lab/2', 'lab'), ('d', 'Lab', '/lab/3', 'lab'),
+                ('e', 'Lab', '/lab/4', 'lab')";
+            pool.execute(insert).await.unwrap();
+            pool.execute(
+                "INSERT INTO atomfeed_failed_events (failed_event_id, feed_uri, event_id)
+                 VALUES (77, 'http://emr.example.org/feed/recent', 'tag:atomfeed.ict4h.org:77')",
+            )
+            .await
+            .unwrap();
+            for program in ["feed-server", "feed-consumer"] {
+                let options = [&["--database", &url], &hand_back[..]].concat();
+                let handed = crate::programs::Program::start(program, &options).finish();
+                handed.assert_status(1);
+                let said = handed.stdout.join("\n");
+                assert!(said.contains("tag:atomfeed.ict4h.org:77") && !said.contains(free), "{said}");
+            }
+            let count = "SELECT event_count FROM event_records_offset_marker WHERE category = ''";
+            let marked = sqlx::query(count).fetch_all(&pool).await.unwrap();
+            assert_eq!(marked.len(), 1);
         })+
     };
 }

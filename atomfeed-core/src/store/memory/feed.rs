@@ -50,8 +50,8 @@ impl FeedStore for MemoryStore {
         range: RecordRange,
     ) -> StoreResult<Vec<EventRecord>> {
         let tables = self.shared.read();
-        let records = tables
-            .after(scope, range.after)
+        let records = self
+            .after(&tables, scope, range.after)
             .take_while(|record| range.through.is_none_or(|through| record.id <= through));
         let skip = usize::try_from(range.skip).unwrap_or(usize::MAX);
         let limit = usize::try_from(range.limit).unwrap_or(usize::MAX);
@@ -68,8 +68,8 @@ impl FeedStore for MemoryStore {
             bounds.start.is_none_or(|start| record.timestamp >= start)
                 && record.timestamp < bounds.end
         };
-        Ok(tables
-            .after(scope, i64::MIN)
+        Ok(self
+            .after(&tables, scope, i64::MIN)
             .filter(within)
             .cloned()
             .collect())
@@ -78,14 +78,15 @@ impl FeedStore for MemoryStore {
     async fn count(&self, scope: &FeedScope, after: i64, through: Option<i64>) -> StoreResult<u64> {
         let tables = self.shared.read();
         let within = |record: &&EventRecord| through.is_none_or(|through| record.id <= through);
-        Ok(tables.after(scope, after).take_while(within).count() as u64)
+        let after = self.after(&tables, scope, after);
+        Ok(after.take_while(within).count() as u64)
     }
 
     async fn every_nth_id(&self, scope: &FeedScope, after: i64, n: u64) -> StoreResult<Vec<i64>> {
         let tables = self.shared.read();
         let n = usize::try_from(n.max(1)).unwrap_or(usize::MAX);
-        Ok(tables
-            .after(scope, after)
+        Ok(self
+            .after(&tables, scope, after)
             .skip(n - 1)
             .step_by(n)
             .map(|record| record.id)
@@ -107,7 +108,7 @@ impl FeedStore for MemoryStore {
     }
 
     async fn position_below(&self, scope: &FeedScope, count: u64) -> StoreResult<OffsetMarker> {
-        let key = scope.key();
+        let key = self.key(scope);
         let tables = self.shared.read();
         let mut below = tables.positions.range((key.clone(), 0)..=(key, count));
         let found = below
@@ -124,7 +125,7 @@ impl FeedStore for MemoryStore {
         scope: &FeedScope,
         count: u64,
     ) -> StoreResult<Option<OffsetMarker>> {
-        let key = scope.key();
+        let key = self.key(scope);
         let tables = self.shared.read();
         let mut above = tables
             .positions
@@ -143,7 +144,7 @@ impl FeedStore for MemoryStore {
         positions: &[OffsetMarker],
         revision: u64,
     ) -> StoreResult<()> {
-        let key = scope.key();
+        let key = self.key(scope);
         let mut tables = self.shared.write();
         if tables.revision != revision {
             return Ok(());
@@ -168,6 +169,22 @@ impl FeedStore for MemoryStore {
 
     async fn categories(&self) -> StoreResult<Vec<String>> {
         Ok(self.shared.read().spellings.iter().cloned().collect())
+    }
+
+    fn tells_spellings_apart(&self) -> bool {
+        !self.exact
+    }
+
+    async fn count_spelled(&self, category: &str) -> StoreResult<u64> {
+        let tables = self.shared.read();
+        Ok(tables.spelled(category).count() as u64)
+    }
+
+    async fn nth_spelled(&self, category: &str, n: u64) -> StoreResult<Option<i64>> {
+        let tables = self.shared.read();
+        let before = usize::try_from(n).unwrap_or(usize::MAX).saturating_sub(1);
+        let nth = tables.spelled(category).nth(before);
+        Ok(nth.map(|record| record.id))
     }
 
     async fn offset_marker(&self, category: &str) -> StoreResult<Option<OffsetMarker>> {

@@ -20,7 +20,7 @@ use super::{
     StoreResult, UnitOfWork,
 };
 use crate::chunking::{ChunkingHistoryEntry, ChunkingStrategy};
-use crate::{EventRecord, NewEvent};
+use crate::{EventRecord, FeedScope, NewEvent};
 
 /// Events, markers and failures in memory. Clones share what they hold.
 ///
@@ -46,6 +46,8 @@ use crate::{EventRecord, NewEvent};
 #[derive(Debug, Clone, Default)]
 pub struct MemoryStore {
     shared: Arc<Shared>,
+    /// Whether categories are matched only as they are spelled.
+    exact: bool,
 }
 
 #[derive(Debug, Default)]
@@ -71,6 +73,14 @@ impl MemoryStore {
     /// An empty store.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Matches categories only as they are spelled; else the feed `/encounter/` carries events stored
+    /// as `Encounter`, too. A feed whose readers have begun stays as it is: its pages differ.
+    #[must_use]
+    pub fn with_exact_categories(mut self) -> Self {
+        self.exact = true;
+        self
     }
 
     /// Opens a transaction, once no other is open.
@@ -103,6 +113,28 @@ impl MemoryStore {
             tables.insert_record(record.clone());
         }
         tables.offset_markers.extend(offset_markers.iter().cloned());
+    }
+
+    /// Under which name the positions of a feed are kept. Feeds that may differ have different ones:
+    /// what no category can begin with stands before a spelling.
+    fn key(&self, scope: &FeedScope) -> String {
+        match scope.category() {
+            Some(category) if self.exact => format!("\u{1}{category}"),
+            _ => scope.key(),
+        }
+    }
+
+    /// The records of a feed with an id above `after`, in the order of their ids.
+    fn after<'a>(
+        &self,
+        tables: &'a Tables,
+        scope: &'a FeedScope,
+        after: i64,
+    ) -> impl Iterator<Item = &'a EventRecord> {
+        let exactly = scope.category().filter(|_| self.exact);
+        tables.after(scope, after).filter(move |record| {
+            exactly.is_none_or(|exactly| record.category.as_deref() == Some(exactly.as_str()))
+        })
     }
 
     async fn lock(&self) -> OwnedMutexGuard<()> {

@@ -102,6 +102,12 @@ impl Tables {
         }
     }
 
+    /// The records of a category in exactly this spelling.
+    pub(super) fn spelled(&self, category: &str) -> impl Iterator<Item = &EventRecord> {
+        let records = self.records.iter();
+        records.filter(move |record| record.category.as_deref() == Some(category))
+    }
+
     pub(super) fn rows(&self, table: &str) -> Vec<(String, String)> {
         self.rows
             .range((table.to_owned(), String::new())..)

@@ -18,7 +18,7 @@ impl UpkeepStore for MemoryStore {
     }
 
     async fn breaks(&self, scope: &FeedScope) -> StoreResult<Breaks> {
-        let key = scope.key();
+        let key = self.key(scope);
         let tables = self.shared.read();
         let holes = tables
             .holes
@@ -32,9 +32,9 @@ impl UpkeepStore for MemoryStore {
 
     async fn keep_hole(&self, scope: &FeedScope, hole: Hole) -> StoreResult<()> {
         let mut tables = self.shared.write();
-        let at = (scope.key(), hole.end.event_id);
+        let at = (self.key(scope), hole.end.event_id);
         tables.holes.entry(at).or_insert(hole);
-        let at = (scope.key(), hole.end.event_count);
+        let at = (self.key(scope), hole.end.event_count);
         tables.positions.entry(at).or_insert(hole.end.event_id);
         Ok(())
     }
@@ -46,7 +46,7 @@ impl UpkeepStore for MemoryStore {
         }
         let mut raised = false;
         for (scope, cut) in cuts {
-            let key = scope.key();
+            let key = self.key(scope);
             let kept = tables.cuts.entry(key.clone()).or_default();
             if cut.page <= kept.page {
                 continue;
@@ -72,8 +72,8 @@ impl UpkeepStore for MemoryStore {
         time: DateTime<Utc>,
     ) -> StoreResult<Option<i64>> {
         let tables = self.shared.read();
-        let mut since = tables
-            .after(scope, i64::MIN)
+        let mut since = self
+            .after(&tables, scope, i64::MIN)
             .filter(|record| record.timestamp >= time);
         Ok(since.next().map(|record| record.id))
     }

@@ -180,10 +180,8 @@ impl<D: Dialect> SqlStore<D> {
                 layout.set_collation(&row.text_or_empty()?, &row.text_or_empty()?)?;
             }
         }
-        let schema = self.schema_value();
-        let doing = || "looking for an index of event_records on uuid";
-        let indexes = self.fetch(&mut conn, doing, D::UUID_INDEX, vec![schema]);
-        self.knows_uuids = !indexes.await?.is_empty();
+        self.knows_uuids = self.has_index_on(&mut conn, "uuid").await?;
+        layout.set_category_index(self.has_index_on(&mut conn, "category").await?);
         drop(conn);
         D::migrate(&self, true).await?;
 
@@ -199,7 +197,19 @@ impl<D: Dialect> SqlStore<D> {
             self.horizon = Some(Arc::new(Horizon::new(adoption.gap_wait)));
             self.settle().await?;
         }
+        if self.layout().lists_categories() {
+            // Now, and not while somebody waits for a page.
+            self.learn_categories().await?;
+        }
         Ok(self)
+    }
+
+    /// Whether `event_records` has an index that begins with a column.
+    async fn has_index_on(&self, conn: &mut D::Connection, column: &str) -> StoreResult<bool> {
+        let doing = || format!("looking for an index of event_records on {column}");
+        let values = vec![self.schema_value(), column.into()];
+        let indexes = self.fetch(conn, doing, D::INDEX_ON, values).await?;
+        Ok(!indexes.is_empty())
     }
 
     /// The columns of the tables of the feed that there are.

@@ -99,8 +99,8 @@ pub trait Dialect: Database<Connection: Connection<Database = Self>> {
     /// type, greatest length in characters, in bytes, character set, digits of a second.
     const COLUMNS: &'static str;
 
-    /// Finds an index of `event_records` that begins with `uuid`, in the schema that is the value.
-    const UUID_INDEX: &'static str;
+    /// Finds an index of `event_records` that begins with a column: schema and column are the values.
+    const INDEX_ON: &'static str;
 
     /// Says, in one row of two numbers, which transaction is the oldest that is open, and which is the
     /// next to begin, where the database says so.

@@ -1,6 +1,3 @@
-use std::sync::PoisonError;
-use std::sync::atomic::Ordering;
-
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
@@ -30,9 +27,6 @@ macro_rules! over_feed {
     };
 }
 
-/// Of so many categories the spellings are remembered.
-const MAX_SPELLED: usize = 1_000;
-
 /// Between ids that are no further apart, an event of a category is found fastest by going through all.
 const CLOSE: i64 = 4_000;
 
@@ -46,6 +40,11 @@ const NEWEST_ID: &str = "SELECT id FROM {s}event_records WHERE id <= ? {shown}
     ORDER BY id DESC LIMIT 1";
 const NEWEST_TIMESTAMP: &str = "SELECT MAX(timestamp) FROM {s}event_records WHERE id <= ? {shown}";
 const COUNT_ALL: &str = "SELECT COUNT(*) FROM {s}event_records WHERE id > ? {shown}";
+
+const COUNT_SPELLED: &str =
+    "SELECT COUNT(*) FROM {s}event_records WHERE category = ? AND id <= ? {shown}";
+const NTH_SPELLED: &str = "SELECT id FROM {s}event_records WHERE category = ? AND id <= ? {shown}
+    ORDER BY id LIMIT 1 OFFSET ?";
 
 const POSITION_BELOW: &str = "SELECT event_id, event_count FROM {s}atomfeed_positions
     WHERE feed = ? AND event_count <= ? ORDER BY event_count DESC LIMIT 1";
@@ -62,15 +61,6 @@ const INSERT_POSITION: &str =
     VALUES (?, ?, ?) {there}";
 const SELECT_REVISION: &str = "SELECT revision FROM {s}atomfeed_feed_state WHERE id = 1";
 
-const SELECT_CATEGORIES_THROUGH: &str =
-    "SELECT categories_through FROM {s}atomfeed_feed_state WHERE id = 1";
-const SET_CATEGORIES_THROUGH: &str = "UPDATE {s}atomfeed_feed_state SET categories_through = ?
-    WHERE id = 1 AND COALESCE(categories_through, 0) < ?";
-const SELECT_SPELLINGS: &str =
-    "SELECT DISTINCT category FROM {s}event_records WHERE id > ? AND id <= ?";
-const SELECT_SPELLED: &str =
-    "SELECT category FROM {s}atomfeed_categories WHERE folded = ? ORDER BY category";
-const SELECT_CATEGORIES: &str = "SELECT category FROM {s}atomfeed_categories";
 const SELECT_OFFSET_MARKER: &str =
     "SELECT event_id, event_count FROM {s}event_records_offset_marker
     WHERE category = ? AND event_id IS NOT NULL AND event_count IS NOT NULL
@@ -358,13 +348,26 @@ impl<D: Dialect> FeedStore for SqlStore<D> {
     }
 
     async fn categories(&self) -> StoreResult<Vec<String>> {
-        self.learn_categories().await?;
-        let rows = self
-            .read("reading the categories", SELECT_CATEGORIES, Vec::new())
-            .await?;
-        rows.into_iter()
-            .map(|mut row| row.text_or_empty())
-            .collect()
+        self.all_spellings().await
+    }
+
+    fn tells_spellings_apart(&self) -> bool {
+        self.statements.matching() == Matching::Folded
+    }
+
+    async fn count_spelled(&self, category: &str) -> StoreResult<u64> {
+        let values = vec![category.into(), self.shown_through().await?.into()];
+        let what = "counting the events of a spelling";
+        count(self.read(what, COUNT_SPELLED, values).await?)
+    }
+
+    async fn nth_spelled(&self, category: &str, n: u64) -> StoreResult<Option<i64>> {
+        let mut values = vec![category.into(), self.shown_through().await?.into()];
+        values.push(n.saturating_sub(1).into());
+        let what = "finding an event of a spelling";
+        let rows = self.read(what, NTH_SPELLED, values).await?;
+        let nth = rows.into_iter().next().map(|mut row| row.required_int());
+        nth.transpose()
     }
 
     async fn offset_marker(&self, category: &str) -> StoreResult<Option<OffsetMarker>> {
@@ -396,7 +399,8 @@ impl<D: Dialect> FeedStore for SqlStore<D> {
 impl<D: Dialect> SqlStore<D> {
     /// Whether ids lie so close together that the database is told to go by them.
     async fn are_close(&self, after: i64, through: i64) -> StoreResult<bool> {
-        if D::BY_ID.is_empty() || !self.layout().is_adopted() || after <= 0 {
+        let goes_by_list = self.layout().lists_categories();
+        if D::BY_ID.is_empty() || !self.layout().is_adopted() || goes_by_list || after <= 0 {
             return Ok(false);
         }
         let through = match through {
@@ -436,47 +440,6 @@ impl<D: Dialect> SqlStore<D> {
             .doing(|| what)
     }
 
-    /// How a category is spelled in events up to an id, where the database should be told, so that it
-    /// knows how many to expect.
-    async fn spellings_of(
-        &self,
-        scope: &FeedScope,
-        through: i64,
-    ) -> StoreResult<Option<Vec<String>>> {
-        let folds = self.statements.matching() == Matching::Folded;
-        let is_settled = folds && self.horizon.is_some() && D::PLANS_FOR_VALUES;
-        let Some(category) = scope.category().filter(|_| is_settled) else {
-            return Ok(None);
-        };
-        let folded = category.folded();
-        let known = || {
-            self.spellings
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-        };
-        if let Some((learnt, spellings)) = known().get(&folded)
-            && *learnt >= through
-        {
-            return Ok(Some(spellings.clone()));
-        }
-        // Before they are read: of later events they may be spelled otherwise.
-        let learnt = self.learnt_through.load(Ordering::Relaxed);
-        let what = "reading how a category is spelled";
-        let values = vec![folded.as_str().into()];
-        let rows = self.read(what, SELECT_SPELLED, values).await?;
-        let spellings: Vec<_> = rows
-            .into_iter()
-            .map(|mut row| row.text_or_empty())
-            .collect::<StoreResult<_>>()?;
-        let mut known = known();
-        // Whoever asks for categories that nobody has must not fill the memory.
-        if known.len() >= MAX_SPELLED {
-            known.clear();
-        }
-        known.insert(folded, (learnt, spellings.clone()));
-        Ok(Some(spellings))
-    }
-
     /// Keeps a position of the feed that has this key.
     pub(super) async fn keep_position(
         &self,
@@ -495,55 +458,8 @@ impl<D: Dialect> SqlStore<D> {
             .map(drop)
     }
 
-    /// What the statements of a feed are given first.
-    pub(super) async fn scope_values(
-        &self,
-        scope: &FeedScope,
-        through: i64,
-    ) -> StoreResult<Vec<Value>> {
-        let matching = self.statements.matching();
-        let is_needed = matching == Matching::Folded && scope.category().is_some();
-        if is_needed && through > self.learnt_through.load(Ordering::Relaxed) {
-            self.learn_categories().await?;
-        }
-        Ok(matching.values(scope))
-    }
-
     pub(super) fn key(&self, scope: &FeedScope) -> String {
         self.statements.matching().key(scope)
-    }
-
-    /// Takes over the spellings of categories that another program has written.
-    async fn learn_categories(&self) -> StoreResult<()> {
-        if !self.layout().is_adopted() {
-            return Ok(());
-        }
-        let doing = || "learning how categories are spelled";
-        let rows = self
-            .read(doing(), SELECT_CATEGORIES_THROUGH, Vec::new())
-            .await?;
-        let through = rows.into_iter().next().map(|mut row| row.int());
-        let through = through.transpose()?.flatten().unwrap_or_default();
-        let newest = self.newest_id().await?;
-        if newest <= through {
-            self.learnt_through.fetch_max(through, Ordering::Relaxed);
-            return Ok(());
-        }
-        let values = vec![through.into(), newest.into()];
-        let rows = self.read(doing(), SELECT_SPELLINGS, values).await?;
-        let mut transaction = self.begin_writing(doing).await?;
-        self.lock_feed_state(&mut transaction).await?;
-        for mut row in rows {
-            let category = row.text()?.filter(|category| !category.is_empty());
-            self.keep_category(&mut transaction, category.as_deref())
-                .await?;
-        }
-        let values = vec![newest.into(), newest.into()];
-        self.execute(&mut transaction, doing, SET_CATEGORIES_THROUGH, values)
-            .await?;
-        transaction.commit().await.doing(doing)?;
-        self.learnt_through.fetch_max(newest, Ordering::Relaxed);
-        Ok(())
     }
 
     fn records_of(&self, rows: Vec<Row>) -> StoreResult<Vec<EventRecord>> {

@@ -16,6 +16,9 @@ pub(super) struct Layout {
     /// How the column category of `event_records` compares, where it has a collation: character set and
     /// collation.
     collation: Option<(String, String)>,
+    /// Whether the events of a category are to be looked up in a table of ours, since theirs has no
+    /// index on the category.
+    lists_categories: bool,
 }
 
 /// What a column of somebody else's can hold.
@@ -68,7 +71,16 @@ impl Layout {
             columns: Some(tables),
             zone,
             collation: None,
+            lists_categories: false,
         }
+    }
+
+    pub(super) fn set_category_index(&mut self, is_there: bool) {
+        self.lists_categories = !is_there && self.has_table("event_records");
+    }
+
+    pub(super) fn lists_categories(&self) -> bool {
+        self.lists_categories
     }
 
     /// Sets how the column category of `event_records` compares.

@@ -106,9 +106,9 @@ impl Dialect for MySql {
         AND column_name = 'category' AND collation_name IS NOT NULL",
     );
 
-    const UUID_INDEX: &'static str = "SELECT index_name FROM information_schema.statistics
+    const INDEX_ON: &'static str = "SELECT index_name FROM information_schema.statistics
         WHERE table_schema = COALESCE(?, DATABASE()) AND table_name = 'event_records'
-        AND column_name = 'uuid' AND seq_in_index = 1";
+        AND column_name = ? AND seq_in_index = 1";
 
     primitives!(MySqlConnection, bind, cell);
 

@@ -107,12 +107,12 @@ impl Dialect for Postgres {
         AND table_name IN ('event_records', 'event_records_queue', 'chunking_history',
          'event_records_offset_marker', 'markers', 'failed_events', 'failed_event_retry_log')";
 
-    const UUID_INDEX: &'static str = "SELECT indexrelid::bigint FROM pg_index
+    const INDEX_ON: &'static str = "SELECT indexrelid::bigint FROM pg_index
         JOIN pg_class ON pg_class.oid = indrelid
         JOIN pg_namespace ON pg_namespace.oid = relnamespace
         JOIN pg_attribute ON attrelid = indrelid AND attnum = indkey[0]
         WHERE nspname = COALESCE(?, current_schema()) AND relname = 'event_records'
-        AND attname = 'uuid' AND indpred IS NULL";
+        AND attname = ? AND indpred IS NULL";
 
     const TRANSACTIONS: Option<&'static str> = Some(
         "SELECT pg_snapshot_xmin(now.snapshot)::text::bigint,

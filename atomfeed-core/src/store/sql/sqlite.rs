@@ -98,9 +98,9 @@ impl Dialect for Sqlite {
         FROM sqlite_master AS tables, pragma_table_info(tables.name) AS columns
         WHERE tables.type = 'table' AND COALESCE(?, '') = ''";
 
-    const UUID_INDEX: &'static str = "SELECT indexes.name
+    const INDEX_ON: &'static str = "SELECT indexes.name
         FROM pragma_index_list('event_records') AS indexes, pragma_index_info(indexes.name) AS columns
-        WHERE columns.seqno = 0 AND columns.name = 'uuid' AND COALESCE(?, '') = ''";
+        WHERE COALESCE(?, '') = '' AND columns.seqno = 0 AND columns.name = ?";
 
     primitives!(SqliteConnection, bind, cell);
 

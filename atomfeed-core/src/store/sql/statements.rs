@@ -30,7 +30,7 @@ pub(super) struct Statements {
     unless_there: (&'static str, &'static str),
     layout: Layout,
     matching: Matching,
-    of_category: &'static str,
+    of_category: String,
     by_id: &'static str,
     rendered: RwLock<HashMap<Key, SqlStr>>,
 }
@@ -70,16 +70,34 @@ impl Statements {
         layout: Layout,
         matching: Matching,
     ) -> Self {
-        Self {
+        let mut statements = Self {
             prefix: schema.map(SchemaName::prefix).unwrap_or_default(),
             numbered: D::NUMBERED_PLACEHOLDERS,
             unless_there: D::INSERT_UNLESS_THERE,
             layout,
             matching,
-            of_category: matching.condition::<D>(),
+            of_category: String::new(),
             by_id: D::BY_ID,
             rendered: RwLock::default(),
+        };
+        statements.of_category = statements.condition(matching.condition::<D>());
+        statements
+    }
+
+    /// The condition that an event is of a category, given that on the column.
+    fn condition(&self, on_column: &str) -> String {
+        if !self.layout.lists_categories() {
+            return on_column.to_owned();
         }
+        let on_list = match self.collation() {
+            Some((charset, collation)) => format!(
+                "category IN (SELECT category FROM {{s}}atomfeed_categories
+                 WHERE CONVERT(category USING {charset}) COLLATE {collation}
+                 = CONVERT(? USING {charset}))"
+            ),
+            None => on_column.to_owned(),
+        };
+        format!("id IN (SELECT event_id FROM {{s}}atomfeed_event_categories WHERE {on_list})")
     }
 
     pub(super) fn layout(&self) -> &Layout {
@@ -164,7 +182,7 @@ impl Statements {
         let (unless, there) = self.unless_there;
         let statement = self
             .choose(statement)
-            .replace("{of_category}", self.of_category)
+            .replace("{of_category}", &self.of_category)
             .replace("{by_id}", self.by_id)
             .replace("{same_feed}", &self.same_feed_condition())
             .replace("{shown}", if self.layout.is_adopted() { SHOWN } else { "" })
