@@ -6,6 +6,7 @@ use atomfeed_core::chunking::{Chunk, ChunkingHistory, ChunkingStrategy, InvalidC
 use atomfeed_core::store::{Cut, FeedState, Hole, OffsetMarker, StoreError, StoreResult};
 
 use super::EventFeedService;
+use super::positions::KnownPositions;
 
 /// A feed as its pages are reckoned at one moment.
 #[derive(Debug, Clone)]
@@ -17,6 +18,7 @@ pub(super) struct Feed {
     pub(super) cut: Cut,
     /// Ascending, with an event between one and the next; none ends below the cut.
     holes: Vec<Hole>,
+    pub(super) positions: KnownPositions,
 }
 
 impl Feed {
@@ -124,6 +126,7 @@ impl EventFeedService {
             revision,
             cut: Cut::default(),
             holes: Vec::new(),
+            positions: KnownPositions::default(),
         };
         if revision > 0 {
             self.read_breaks(&mut feed).await?;

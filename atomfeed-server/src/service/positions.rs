@@ -1,3 +1,6 @@
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
 use atomfeed_core::EventRecord;
 use atomfeed_core::store::{OffsetMarker, RecordRange, StoreResult};
 
@@ -7,6 +10,65 @@ use super::feed::Feed;
 /// How many events lie between two positions that are kept: what a page costs at most, wherever it
 /// is, beside its own events.
 const SPACING: u64 = 256;
+
+/// So many positions of a feed are remembered: those of a million events.
+const MAX_REMEMBERED: usize = 4_096;
+
+/// Positions of a feed that were read before. They stay right as long as the feed is reckoned as it is.
+#[derive(Debug, Clone, Default)]
+pub(super) struct KnownPositions(Arc<Mutex<Remembered>>);
+
+#[derive(Debug, Default)]
+struct Remembered {
+    ids: BTreeMap<u64, i64>,
+    /// The count of the last one there is.
+    newest: Option<u64>,
+}
+
+impl KnownPositions {
+    fn lock(&self) -> MutexGuard<'_, Remembered> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn newest(&self) -> Option<OffsetMarker> {
+        let known = self.lock();
+        let event_count = known.newest?;
+        let event_id = *known.ids.get(&event_count)?;
+        Some(OffsetMarker {
+            event_id,
+            event_count,
+        })
+    }
+
+    /// The positions around a range, if those that are remembered are so near that there can be none
+    /// between.
+    fn around(&self, below: u64, above: u64) -> Option<(OffsetMarker, Option<OffsetMarker>)> {
+        let known = self.lock();
+        let position = |(&event_count, &event_id): (&u64, &i64)| OffsetMarker {
+            event_id,
+            event_count,
+        };
+        let found = known.ids.range(..=below).next_back().map(position);
+        let found = found.unwrap_or_default();
+        let next = known.ids.range(above..).next().map(position);
+        let is_between = match next {
+            Some(next) => next.event_count - above < SPACING,
+            None => known.newest == Some(found.event_count),
+        };
+        (is_between && below - found.event_count < SPACING).then_some((found, next))
+    }
+
+    fn remember(&self, positions: impl IntoIterator<Item = OffsetMarker>, newest: Option<u64>) {
+        let mut known = self.lock();
+        if known.ids.len() >= MAX_REMEMBERED {
+            *known = Remembered::default();
+        }
+        let positions = positions.into_iter().filter(|found| found.event_count > 0);
+        let positions = positions.map(|found| (found.event_count, found.event_id));
+        known.ids.extend(positions);
+        known.newest = known.newest.max(newest.filter(|count| *count > 0));
+    }
+}
 
 impl EventFeedService {
     /// Up to `limit` events of a feed from position `first` on; the first event has position 1.
@@ -59,15 +121,31 @@ impl EventFeedService {
         below: u64,
         above: u64,
     ) -> StoreResult<(OffsetMarker, Option<OffsetMarker>)> {
-        let around = self.store.positions_around(&feed.scope, below, above);
-        let (found, above) = around.await?;
+        let (found, above) = match feed.positions.around(below, above) {
+            Some(around) => around,
+            None => {
+                let around = self.store.positions_around(&feed.scope, below, above);
+                let (found, above) = around.await?;
+                let newest = above.is_none().then_some(found.event_count);
+                feed.positions
+                    .remember([found].into_iter().chain(above), newest);
+                (found, above)
+            }
+        };
         Ok((nearer(found, feed.floor(below)), above))
     }
 
     /// How many events a feed has, or, where there are breaks, would have: the position of the newest.
     pub(super) async fn count(&self, feed: &Feed) -> StoreResult<u64> {
         let end = i64::MAX.unsigned_abs();
-        let newest = self.store.position_below(&feed.scope, end).await?;
+        let newest = match feed.positions.newest() {
+            Some(newest) => newest,
+            None => {
+                let newest = self.store.position_below(&feed.scope, end).await?;
+                feed.positions.remember([newest], Some(newest.event_count));
+                newest
+            }
+        };
         let newest = nearer(newest, feed.floor(end));
         let since = self.store.count(&feed.scope, newest.event_id, None);
         let since = since.await?;
@@ -103,7 +181,9 @@ impl EventFeedService {
                 "positions of the feed were not kept; pages are slower until they are"
             );
         }
-        Ok(positions.last().copied().unwrap_or(newest))
+        let last = positions.last().copied().unwrap_or(newest);
+        feed.positions.remember(positions, Some(last.event_count));
+        Ok(last)
     }
 }
 

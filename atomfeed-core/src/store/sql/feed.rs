@@ -435,7 +435,7 @@ impl<D: Dialect> SqlStore<D> {
         values = padded.map(Value::from).chain(more).collect();
         let mut conn = self.connection().await?;
         let sql = self.statements.spelled(statement, width);
-        D::fetch_with(&mut conn, sql, values, false)
+        D::fetch_with(&mut conn, sql, values, !D::PLANS_FOR_VALUES)
             .await
             .doing(|| what)
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use chrono::Utc;
 
 use super::error::Doing;
-use super::{Dialect, SqlStore, Value};
+use super::{Dialect, Row, SqlStore, Value};
 use crate::store::StoreResult;
 
 /// How many ids are looked at in one statement.
@@ -22,7 +22,11 @@ const KEPT_EVERY: i64 = 50_000;
 /// How often a missing id that was passed over is looked for.
 const LOOK_BACK: Duration = Duration::from_secs(1);
 
-const IDS_ABOVE: &str = "SELECT id FROM {s}event_records WHERE id > ? ORDER BY id LIMIT ?";
+// In one statement, and so as of one moment: whoever passes over missing ids says so first, and then
+// looks for them once more, so that what is seen here is seen there.
+const IDS_ABOVE: &str = "SELECT id, NULL, NULL FROM
+     (SELECT id FROM {s}event_records WHERE id > ? ORDER BY id LIMIT ?) AS above
+    UNION ALL SELECT NULL, settled_id, passing_id FROM {s}atomfeed_feed_state WHERE id = 1";
 const NEWEST: &str = "SELECT MAX(id) FROM {s}event_records";
 const SELECT_STATE: &str = "SELECT settled_id, passing_id FROM {s}atomfeed_feed_state WHERE id = 1";
 const SET_PASSING: &str = "UPDATE {s}atomfeed_feed_state SET passing_id = ?
@@ -96,17 +100,23 @@ impl<D: Dialect> SqlStore<D> {
             let rows = self
                 .read("reading the newest ids", IDS_ABOVE, values)
                 .await?;
-            let found = rows.len();
-            let mut shown = settled;
+            let mut ids = Vec::with_capacity(rows.len());
+            let mut state = Passed::default();
             for mut row in rows {
-                match row.required_int()? {
-                    id if id == shown + 1 => shown = id,
-                    _ => break,
+                match row.int()? {
+                    Some(id) => ids.push(id),
+                    None => state = passed(&mut row)?,
                 }
             }
-            // After the ids: whoever passes over missing ones says so first, and then looks for them
-            // once more, so that what was seen here is seen there.
-            let state = self.passed().await?;
+            ids.sort_unstable();
+            let found = ids.len();
+            let mut shown = settled;
+            for id in ids {
+                if id != shown + 1 {
+                    break;
+                }
+                shown = id;
+            }
             if let Some(passing) = state.passing {
                 self.pass(passing).await?;
             } else if state.settled > settled {
@@ -165,17 +175,6 @@ impl<D: Dialect> SqlStore<D> {
             tokio::time::sleep(pause).await;
         }
         Ok(())
-    }
-
-    async fn passed(&self) -> StoreResult<Passed> {
-        let doing = "reading up to where events are shown";
-        let rows = self.read(doing, SELECT_STATE, Vec::new()).await?;
-        let mut passed = Passed::default();
-        if let Some(mut row) = rows.into_iter().next() {
-            passed.settled = row.int()?.unwrap_or_default();
-            passed.passing = row.int()?;
-        }
-        Ok(passed)
     }
 
     /// Watches the ids that are missing now. Up to which of them none can come any more, if so.
@@ -309,6 +308,13 @@ impl<D: Dialect> SqlStore<D> {
         }
         Ok(())
     }
+}
+
+fn passed(row: &mut Row) -> StoreResult<Passed> {
+    Ok(Passed {
+        settled: row.int()?.unwrap_or_default(),
+        passing: row.int()?,
+    })
 }
 
 /// What is written down of it.

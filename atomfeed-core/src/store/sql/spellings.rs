@@ -25,7 +25,7 @@ const LIST_CATEGORIES: &str =
     SELECT category, id FROM {s}event_records
     WHERE id > ? AND id <= ? AND category IS NOT NULL AND category <> '' {there}";
 const SELECT_SPELLED: &str =
-    "SELECT category FROM {s}atomfeed_categories WHERE folded = ? ORDER BY category";
+    "SELECT category FROM {s}atomfeed_categories WHERE {spelled} ORDER BY category";
 const SELECT_CATEGORIES: &str = "SELECT category FROM {s}atomfeed_categories";
 
 impl<D: Dialect> SqlStore<D> {
@@ -46,20 +46,17 @@ impl<D: Dialect> SqlStore<D> {
         through: i64,
     ) -> StoreResult<Option<Vec<String>>> {
         let folds = self.statements.matching() == Matching::Folded;
-        let is_settled = folds
-            && self.horizon.is_some()
-            && D::PLANS_FOR_VALUES
-            && !self.layout().lists_categories();
-        let Some(category) = scope.category().filter(|_| is_settled) else {
+        let is_settled = folds && self.horizon.is_some() && D::PLANS_FOR_VALUES;
+        if scope.category().is_none() || !(is_settled || self.layout().lists_categories()) {
             return Ok(None);
-        };
-        let folded = category.folded();
+        }
+        let key = self.key(scope);
         let known = || {
             self.spellings
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
         };
-        if let Some((learnt, spellings)) = known().get(&folded)
+        if let Some((learnt, spellings)) = known().get(&key)
             && *learnt >= through
         {
             return Ok(Some(spellings.clone()));
@@ -67,7 +64,7 @@ impl<D: Dialect> SqlStore<D> {
         // Before they are read: of later events they may be spelled otherwise.
         let learnt = self.learnt_through.load(Ordering::Relaxed);
         let what = "reading how a category is spelled";
-        let values = vec![folded.as_str().into()];
+        let values = self.statements.matching().values(scope);
         let rows = self.read(what, SELECT_SPELLED, values).await?;
         let spellings: Vec<_> = rows
             .into_iter()
@@ -78,7 +75,7 @@ impl<D: Dialect> SqlStore<D> {
         if known.len() >= MAX_SPELLED {
             known.clear();
         }
-        known.insert(folded, (learnt, spellings.clone()));
+        known.insert(key, (learnt, spellings.clone()));
         Ok(Some(spellings))
     }
 

@@ -21,6 +21,7 @@ use crate::FeedScope;
 /// | `INSERT {unless} … {there}` | the words for a row that may be there already |
 /// | `{?table.column:this|that}` | `this` where the table has the column, else `that` |
 /// | `{of_category}` | the condition that an event is of the category, which is the next value |
+/// | `{spelled}` | the condition that a spelling, of ours, is one of the category, which is the next value |
 /// | `{by_id}` | words that have rows found by their ids |
 /// | `{same_feed}` | the condition that a row of ours is of the feed, which is the next value |
 /// | `{shown}` | the condition that an event is shown, where not all of them are |
@@ -89,15 +90,20 @@ impl Statements {
         if !self.layout.lists_categories() {
             return on_column.to_owned();
         }
-        let on_list = match self.collation() {
-            Some((charset, collation)) => format!(
-                "category IN (SELECT category FROM {{s}}atomfeed_categories
-                 WHERE CONVERT(category USING {charset}) COLLATE {collation}
-                 = CONVERT(? USING {charset}))"
+        let spelled = "category IN (SELECT category FROM {s}atomfeed_categories WHERE {spelled})";
+        LISTED.replace("{spelled}", spelled)
+    }
+
+    /// The condition that a spelling is one of a category, which is what [`Matching::values`] gives.
+    fn spelling_condition(&self) -> String {
+        match (self.matching, self.collation()) {
+            (Matching::Folded, _) => "folded = ?".to_owned(),
+            (Matching::Collation, Some((charset, collation))) => format!(
+                "CONVERT(category USING {charset}) COLLATE {collation} = CONVERT(? USING {charset})"
             ),
-            None => on_column.to_owned(),
-        };
-        format!("id IN (SELECT event_id FROM {{s}}atomfeed_event_categories WHERE {on_list})")
+            (Matching::Collation | Matching::Exact, _) => "category = ?".to_owned(),
+            (Matching::ExactBytes, _) => "category = ? AND BINARY category = BINARY ?".to_owned(),
+        }
     }
 
     pub(super) fn layout(&self) -> &Layout {
@@ -116,7 +122,11 @@ impl Statements {
     pub(super) fn spelled(&self, statement: &'static str, spellings: usize) -> SqlStr {
         self.cached(Key::Spelled(statement, spellings), || {
             let marks = vec!["?"; spellings].join(", ");
-            statement.replace("{of_category}", &format!("category IN ({marks})"))
+            let condition = match self.layout.lists_categories() {
+                true => LISTED.replace("{spelled}", &format!("category IN ({marks})")),
+                false => format!("category IN ({marks})"),
+            };
+            statement.replace("{of_category}", &condition)
         })
     }
 
@@ -183,6 +193,7 @@ impl Statements {
         let statement = self
             .choose(statement)
             .replace("{of_category}", &self.of_category)
+            .replace("{spelled}", &self.spelling_condition())
             .replace("{by_id}", self.by_id)
             .replace("{same_feed}", &self.same_feed_condition())
             .replace("{shown}", if self.layout.is_adopted() { SHOWN } else { "" })
@@ -244,6 +255,9 @@ impl Statements {
         chosen
     }
 }
+
+/// An event whose spelling, as it stands in a list of ours, meets a condition.
+const LISTED: &str = "id IN (SELECT event_id FROM {s}atomfeed_event_categories WHERE {spelled})";
 
 /// Beside foreign publishers: not below an id up to which everything that was there was shown.
 const SHOWN: &str = "AND id > COALESCE((SELECT last_id FROM {s}atomfeed_gaps
