@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use async_trait::async_trait;
 use atomfeed_client::{
-    AtomFeedClient, CancellationToken, Event, EventWorker, FeedUri, HttpFeedSource, Outcome,
-    ProcessError, StartPosition, WorkerError,
+    AtomFeedClient, CancellationToken, Event, EventWorker, FailureExt, FeedUri, Handled,
+    HttpFeedSource, Outcome, ProcessError, StartPosition, WorkerError,
 };
 use atomfeed_core::store::{Adoption, SchemaName, TableZone};
 use atomfeed_examples::{AppliedTable, Database};
@@ -62,6 +62,12 @@ struct Args {
     /// Fails events whose content matches
     #[arg(long, value_name = "REGEX")]
     fail_matching: Option<Regex>,
+    /// Fails events whose content matches for now, as if something that is needed were down
+    #[arg(long, value_name = "REGEX")]
+    transient_matching: Option<Regex>,
+    /// How many events to apply in one transaction, at the most
+    #[arg(long, value_name = "N", default_value = "100")]
+    batch: usize,
     /// Retries every parked event now, and ends
     #[arg(long)]
     retry_failed: bool,
@@ -124,11 +130,13 @@ async fn run<S: AppliedTable>(args: Args, store: S, counts: Counts) -> anyhow::R
     let worker = Worker::<S> {
         apply: args.apply,
         fail_matching: args.fail_matching,
+        transient_matching: args.transient_matching,
         store: PhantomData,
     };
     let client = AtomFeedClient::builder(feed, source.build()?)
         .start(args.start)
         .interval(args.poll)
+        .batch(args.batch)
         .on_outcome(move |outcome| {
             counts.count(outcome);
             match outcome {
@@ -163,21 +171,28 @@ async fn run<S: AppliedTable>(args: Args, store: S, counts: Counts) -> anyhow::R
 struct Worker<S> {
     apply: bool,
     fail_matching: Option<Regex>,
+    transient_matching: Option<Regex>,
     store: PhantomData<fn(S)>,
 }
 
 #[async_trait]
 impl<S: AppliedTable> EventWorker<S::Conn> for Worker<S> {
-    async fn process(&self, event: &Event, conn: &mut S::Conn) -> Result<(), WorkerError> {
+    async fn process(&self, event: &Event, conn: &mut S::Conn) -> Result<Handled, WorkerError> {
         if let Some(regex) = &self.fail_matching
             && regex.is_match(event.content())
         {
             return Err(WorkerError::new(format!("the content matches {regex}")));
         }
+        if let Some(regex) = &self.transient_matching
+            && regex.is_match(event.content())
+        {
+            let error = WorkerError::new(format!("the content matches {regex}, for now"));
+            return Err(error).transient();
+        }
         if self.apply {
             S::insert(conn, event.id().as_str(), event.content()).await?;
         }
-        Ok(())
+        Ok(Handled::Applied)
     }
 }
 

@@ -5,7 +5,9 @@
 //! `cargo run --example quickstart`
 
 use async_trait::async_trait;
-use atomfeed_client::{AtomFeedClient, Event, EventWorker, HttpFeedSource, Outcome, WorkerError};
+use atomfeed_client::{
+    AtomFeedClient, Event, EventWorker, Handled, HttpFeedSource, Outcome, WorkerError,
+};
 use atomfeed_core::NewEvent;
 use atomfeed_core::store::SqliteStore;
 use atomfeed_server::{EventFeedService, FeedConfig, FeedRouter, Publisher};
@@ -16,7 +18,11 @@ struct LabPatients;
 
 #[async_trait]
 impl EventWorker<SqliteConnection> for LabPatients {
-    async fn process(&self, event: &Event, lab: &mut SqliteConnection) -> Result<(), WorkerError> {
+    async fn process(
+        &self,
+        event: &Event,
+        lab: &mut SqliteConnection,
+    ) -> Result<Handled, WorkerError> {
         let patient: serde_json::Value = serde_json::from_str(event.content())?;
         let (name, village) = (patient["name"].as_str(), patient["village"].as_str());
         let known = sqlx::query("SELECT 1 FROM villages WHERE name = ?").bind(village);
@@ -27,7 +33,7 @@ impl EventWorker<SqliteConnection> for LabPatients {
         }
         let insert = sqlx::query("INSERT INTO patients (name, village) VALUES (?, ?)");
         insert.bind(name).bind(village).execute(lab).await?;
-        Ok(())
+        Ok(Handled::Applied)
     }
 }
 

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use atomfeed_core::FeedUri;
 use atomfeed_core::atom::ReadError;
 use atomfeed_core::store::StoreError;
@@ -131,6 +133,33 @@ pub enum ProcessErrorKind {
         entry: String,
         /// The page it was sought on.
         page: String,
+    },
+    /// Something that the worker needs is down; nothing was parked, and the feed goes on with this
+    /// event.
+    #[error(
+        "event {event} cannot be applied for now ({error}): it is tried again in {retry_in:.1?}, and the \
+         events behind it wait"
+    )]
+    Waiting {
+        /// The event.
+        event: String,
+        /// What the worker said.
+        error: String,
+        /// When it is tried again.
+        retry_in: Duration,
+    },
+    /// The worker has ended the transaction that it was lent.
+    #[error(
+        "the worker has ended its transaction, so that it is in doubt whether {} were applied: see in the \
+         worker's tables; then set the marker behind what was applied, or leave it; the marker has not \
+         moved; a worker must not commit, roll back, or run what commits on its own (DDL on MariaDB), \
+         and must return the errors of its database", .events.join(", ")
+    )]
+    BrokenTransaction {
+        /// The events that were handed over in it.
+        events: Vec<String>,
+        /// How that was seen.
+        source: StoreError,
     },
     /// The store failed, or somebody else moved the marker.
     #[error("keeping the marker, or what failed")]

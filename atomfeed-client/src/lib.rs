@@ -18,5 +18,6 @@ pub use source::{FeedSource, FetchError, InProcessFeedSource, PageRequest, PageR
 #[cfg(feature = "http")]
 pub use source::{HttpFeedSource, HttpFeedSourceBuilder};
 pub use worker::{
-    AnyWorker, EventWorker, Plain, Preparing, PreparingWorker, WorkerError, WorkerFn, worker_fn,
+    AnyWorker, EventWorker, FailureExt, Handled, Plain, Preparing, PreparingWorker, WorkerError,
+    WorkerFn, worker_fn,
 };

@@ -6,6 +6,8 @@ use atomfeed_core::{Event, Failure};
 pub struct Processed {
     /// Those that were applied.
     pub applied: u64,
+    /// Those that the worker ignored.
+    pub ignored: u64,
     /// Those that failed: they are parked, or stay parked.
     pub failed: u64,
 }
@@ -16,6 +18,11 @@ pub struct Processed {
 pub enum Outcome<'a> {
     /// It was applied.
     Applied {
+        /// The event.
+        event: &'a Event,
+    },
+    /// The worker has nothing to do with it.
+    Ignored {
         /// The event.
         event: &'a Event,
     },

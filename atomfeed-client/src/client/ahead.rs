@@ -23,7 +23,7 @@ pub(super) struct Ahead<'a, C: ?Sized, I: Iterator> {
 impl<'a, C, T, I> Ahead<'a, C, I>
 where
     C: ?Sized + Send + 'static,
-    I: Iterator<Item = (Arc<Event>, T)>,
+    I: ExactSizeIterator<Item = (Arc<Event>, T)>,
 {
     /// `items` are events, each with what the caller wants back with it.
     pub(super) fn new(
@@ -38,6 +38,10 @@ where
             waiting,
             begun: VecDeque::new(),
         }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.begun.is_empty() && self.waiting.len() == 0
     }
 
     /// The next event's item, once the event is prepared.

@@ -1,40 +1,137 @@
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Instant;
 
-use atomfeed_core::store::{StoreResult, UnitOfWork};
+use atomfeed_core::store::{StoreError, StoreErrorKind, StoreResult, UnitOfWork};
 use atomfeed_core::{Event, Failure, Marker};
 
 use futures_util::FutureExt;
 
 use super::AtomFeedClient;
-use crate::outcome::Outcome;
-use crate::worker::Prepared;
+use crate::outcome::{Outcome, Processed};
+use crate::worker::{Handled, Prepared};
 use crate::{ProcessErrorKind, WorkerError};
 
-/// The transaction in which a worker has applied an event, still open; or why it could not.
-pub(super) type Worked<C> = Result<Box<dyn UnitOfWork<Conn = C>>, WorkerError>;
+/// The transaction in which a worker has dealt with events, still open, and how; or why it could not.
+pub(super) type Worked<C, H> = Result<(Box<dyn UnitOfWork<Conn = C>>, H), WorkerError>;
+
+/// An event, with what the worker brought for it.
+pub(super) type Ready = (Arc<Event>, Result<Prepared, WorkerError>);
 
 impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
-    /// Applies an event and moves the marker, or parks it and moves the marker. True when it was
-    /// applied.
-    pub(super) async fn apply(
+    /// Applies events in one transaction, or, when one of them fails, in one for each. The marker
+    /// follows, also where an error ends it.
+    pub(super) async fn apply_batch(
+        &self,
+        events: Vec<Ready>,
+        marker: &mut Option<Marker>,
+        processed: &mut Processed,
+    ) -> Result<(), ProcessErrorKind> {
+        let begun = Instant::now();
+        let length = events.len();
+        let events = match all_prepared(events) {
+            Ok(batch) if batch.len() > 1 => {
+                let handled = self.apply_together(&batch, marker, processed).await?;
+                if handled {
+                    self.pace.measured(length, begun.elapsed());
+                    return Ok(());
+                }
+                let each = batch.into_iter();
+                each.map(|(event, prepared)| (event, Ok(prepared)))
+                    .collect()
+            }
+            Ok(batch) => {
+                let each = batch.into_iter();
+                each.map(|(event, prepared)| (event, Ok(prepared)))
+                    .collect()
+            }
+            Err(events) => events,
+        };
+        for (event, prepared) in events {
+            let to = self.marker_behind(&event);
+            self.apply(&event, prepared, marker.as_ref(), &to, processed)
+                .await?;
+            *marker = Some(to);
+        }
+        self.pace.measured(length, begun.elapsed());
+        Ok(())
+    }
+
+    /// False when an event failed, and all of it was undone.
+    async fn apply_together(
+        &self,
+        batch: &[(Arc<Event>, Prepared)],
+        marker: &mut Option<Marker>,
+        processed: &mut Processed,
+    ) -> Result<bool, ProcessErrorKind> {
+        let Some((last, _)) = batch.last() else {
+            return Ok(true);
+        };
+        let to = self.marker_behind(last);
+        let mut work = self.store.begin().await?;
+        let processing = self.worker.process_batch(batch, work.conn());
+        let handled = match self.bounded(processing).await {
+            Ok(handled) if handled.len() == batch.len() => handled,
+            Ok(handled) => {
+                // Which of them are meant is not known.
+                let (said, handed) = (handled.len(), batch.len());
+                tracing::error!(
+                    feed = %self.feed,
+                    said,
+                    handed,
+                    "process_batch has not said of each event how it was handled; they are handed over \
+                     one by one"
+                );
+                work.rollback().await?;
+                return Ok(false);
+            }
+            Err(Halted::Error(error)) => {
+                let events = batch.iter().map(|(event, _)| event.as_ref());
+                self.undo(work, &error, events).await?;
+                tracing::debug!(feed = %self.feed, %error, "a batch failed; one by one");
+                return Ok(false);
+            }
+            // The connection is closed with it: in which state it is nobody knows.
+            Err(Halted::Lost(_)) => return Ok(false),
+        };
+        if let Err(error) = work.take_back().await {
+            return match error.kind() {
+                StoreErrorKind::Aborted => Ok(false),
+                _ => Err(self.in_doubt(error, batch.iter().map(|(event, _)| event.as_ref()))),
+            };
+        }
+        self.move_marker(work.as_mut(), marker.as_ref(), &to)
+            .await?;
+        work.commit().await?;
+        *marker = Some(to);
+        self.outages.over();
+        for ((event, _), handled) in batch.iter().zip(handled) {
+            self.tell(event, handled, processed).await;
+        }
+        Ok(true)
+    }
+
+    /// Applies an event and moves the marker, or parks it and moves the marker.
+    async fn apply(
         &self,
         event: &Event,
         prepared: Result<Prepared, WorkerError>,
         from: Option<&Marker>,
         to: &Marker,
-    ) -> Result<bool, ProcessErrorKind> {
+        processed: &mut Processed,
+    ) -> Result<(), ProcessErrorKind> {
         let error = match self.work(event, prepared).await? {
-            Ok(mut work) => {
-                work.move_marker(from, to).await?;
+            Ok((mut work, handled)) => {
+                self.move_marker(work.as_mut(), from, to).await?;
                 work.commit().await?;
-                self.worker.committed(event).await;
-                tracing::debug!(feed = %self.feed, event = %event.id(), "event applied");
-                (self.settings.on_outcome)(&Outcome::Applied { event });
-                return Ok(true);
+                self.outages.over();
+                self.tell(event, handled, processed).await;
+                return Ok(());
             }
             Err(error) => error,
         };
+        self.wait_if_transient(event, &error)?;
         let page = event.page_uri().unwrap_or_default();
         let message = format!(
             "Failed processing event in feed [{page}] \n{}",
@@ -46,37 +143,175 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         work.park(event, &failure).await?;
         work.move_marker(from, to).await?;
         work.commit().await?;
+        self.outages.over();
+        processed.failed += 1;
         tracing::warn!(feed = %self.feed, event = %event.id(), %error, "event parked");
         (self.settings.on_outcome)(&Outcome::Parked {
             event,
             failure: &failure,
         });
-        Ok(false)
+        Ok(())
     }
 
-    /// Opens a transaction and lets the worker apply an event in it. When the worker fails, or
+    /// An error when it is one to wait out.
+    pub(super) fn wait_if_transient(
+        &self,
+        event: &Event,
+        error: &WorkerError,
+    ) -> Result<(), ProcessErrorKind> {
+        if !error.is_transient() {
+            return Ok(());
+        }
+        let backoff = &self.settings.backoff;
+        match self.outages.begin_waiting(backoff, event.id(), error) {
+            Some(waiting) => Err(waiting.into()),
+            None => Ok(()),
+        }
+    }
+
+    /// Opens a transaction and lets the worker deal with an event in it. When the worker fails, or
     /// panics, what it wrote is undone.
     pub(super) async fn work(
         &self,
         event: &Event,
         prepared: Result<Prepared, WorkerError>,
-    ) -> StoreResult<Worked<C>> {
+    ) -> Result<Worked<C, Handled>, ProcessErrorKind> {
         let prepared = match prepared {
             Ok(prepared) => prepared,
             Err(error) => return Ok(Err(error)),
         };
         let mut work = self.store.begin().await?;
         let processing = self.worker.process(event, &prepared, work.conn());
-        // The connection is not used again after a panic but to roll back.
-        let processed = AssertUnwindSafe(processing).catch_unwind().await;
-        match processed.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))) {
-            Ok(()) => Ok(Ok(work)),
-            Err(error) => {
-                work.rollback().await?;
-                Ok(Err(error))
+        let handled = match self.bounded(processing).await {
+            Ok(handled) => handled,
+            Err(Halted::Error(error)) => {
+                self.undo(work, &error, [event]).await?;
+                return Ok(Err(error));
+            }
+            Err(Halted::Lost(error)) => return Ok(Err(error)),
+        };
+        match work.take_back().await {
+            Ok(()) => Ok(Ok((work, handled))),
+            Err(error) if error.kind() == StoreErrorKind::Aborted => Ok(Err(error.into())),
+            Err(error) => Err(self.in_doubt(error, [event])),
+        }
+    }
+
+    /// Undoes what a worker wrote that has returned an error.
+    async fn undo<'a>(
+        &self,
+        mut work: Box<dyn UnitOfWork<Conn = C>>,
+        error: &WorkerError,
+        events: impl IntoIterator<Item = &'a Event>,
+    ) -> Result<(), ProcessErrorKind> {
+        // A deadlock ends the transaction by itself, and then there is nothing to see.
+        if !error.is_of_a_database()
+            && let Err(broken) = work.take_back().await
+            && broken.kind() == StoreErrorKind::Broken
+        {
+            return Err(self.in_doubt(broken, events));
+        }
+        Ok(work.rollback().await?)
+    }
+
+    fn in_doubt<'a>(
+        &self,
+        error: StoreError,
+        events: impl IntoIterator<Item = &'a Event>,
+    ) -> ProcessErrorKind {
+        match error.kind() {
+            StoreErrorKind::Broken => ProcessErrorKind::BrokenTransaction {
+                events: events
+                    .into_iter()
+                    .map(|event| event.id().to_string())
+                    .collect(),
+                source: error,
+            },
+            _ => error.into(),
+        }
+    }
+
+    /// Runs a worker, for as long as it may take.
+    async fn bounded<T>(
+        &self,
+        processing: impl Future<Output = Result<T, WorkerError>>,
+    ) -> Result<T, Halted> {
+        let processing = AssertUnwindSafe(processing).catch_unwind();
+        let ended = match self.settings.worker_timeout {
+            None => processing.await,
+            Some(limit) => match tokio::time::timeout(limit, processing).await {
+                Ok(ended) => ended,
+                Err(_) => {
+                    let message = format!("the worker has not ended within {limit:?}");
+                    return Err(Halted::Lost(WorkerError::new(message)));
+                }
+            },
+        };
+        match ended {
+            Ok(handled) => handled.map_err(Halted::Error),
+            Err(panic) => Err(Halted::Lost(panicked(panic.as_ref()))),
+        }
+    }
+
+    async fn move_marker(
+        &self,
+        work: &mut dyn UnitOfWork<Conn = C>,
+        from: Option<&Marker>,
+        to: &Marker,
+    ) -> StoreResult<()> {
+        match work.move_marker(from, to).await {
+            Err(error)
+                if error.kind() == StoreErrorKind::Conflict
+                    && self.settings.worker_moves_marker
+                    && work.marker(&self.feed).await?.as_ref() == Some(to) =>
+            {
+                Ok(())
+            }
+            moved => moved,
+        }
+    }
+
+    fn marker_behind(&self, event: &Event) -> Marker {
+        Marker::new(self.feed.clone())
+            .after(event.id().clone())
+            .on_page(event.page_uri().unwrap_or_default())
+    }
+
+    /// Tells of an event that was dealt with, once that is committed.
+    async fn tell(&self, event: &Event, handled: Handled, processed: &mut Processed) {
+        self.worker.committed(event).await;
+        match handled {
+            Handled::Applied => {
+                processed.applied += 1;
+                tracing::debug!(feed = %self.feed, event = %event.id(), "event applied");
+                (self.settings.on_outcome)(&Outcome::Applied { event });
+            }
+            Handled::Ignored => {
+                processed.ignored += 1;
+                tracing::debug!(feed = %self.feed, event = %event.id(), "event ignored");
+                (self.settings.on_outcome)(&Outcome::Ignored { event });
             }
         }
     }
+}
+
+/// Why a worker came to no end of its own.
+enum Halted {
+    /// It returned an error.
+    Error(WorkerError),
+    /// It panicked, or took too long: its connection may be in any state.
+    Lost(WorkerError),
+}
+
+/// The events with what was brought for each, if none of them has failed in that.
+fn all_prepared(events: Vec<Ready>) -> Result<Vec<(Arc<Event>, Prepared)>, Vec<Ready>> {
+    if events.iter().any(|(_, prepared)| prepared.is_err()) {
+        return Err(events);
+    }
+    let each = events.into_iter();
+    Ok(each
+        .filter_map(|(event, prepared)| Some((event, prepared.ok()?)))
+        .collect())
 }
 
 fn panicked(panic: &(dyn Any + Send)) -> WorkerError {

@@ -5,6 +5,7 @@ use atomfeed_core::atom::ReadLimits;
 use atomfeed_core::store::ConsumerStore;
 use atomfeed_core::{Clock, FeedUri, SystemClock};
 
+use super::outage::Backoff;
 use super::{AtomFeedClient, Settings, StartPosition};
 use crate::outcome::Outcome;
 use crate::source::FeedSource;
@@ -24,6 +25,11 @@ impl AtomFeedClientBuilder {
             start: StartPosition::default(),
             max_retries: 5,
             prepare_ahead: 4,
+            batch: 100,
+            batch_time: Duration::from_secs(1),
+            worker_timeout: None,
+            worker_moves_marker: false,
+            backoff: Backoff::default(),
             interval: Duration::from_secs(15),
             limits: ReadLimits::default(),
             any_content_type: false,
@@ -52,6 +58,48 @@ impl AtomFeedClientBuilder {
     /// Sets how many events are prepared at a time, ahead of their turn; else 4, at least 1.
     pub fn prepare_ahead(mut self, events: usize) -> Self {
         self.settings.prepare_ahead = events;
+        self
+    }
+
+    /// Sets how many events are applied in one transaction, at most; else 100. When one of them fails,
+    /// the transaction is undone, and each gets one of its own. A worker that
+    /// [has other effects](crate::EventWorker::has_other_effects) gets one event a transaction.
+    pub fn batch(mut self, events: usize) -> Self {
+        self.settings.batch = events.max(1);
+        self
+    }
+
+    /// Sets how long a transaction should take at most; else 1 s. It gets as many events as the worker
+    /// has applied of late in that time, and one at least.
+    pub fn batch_time(mut self, time: Duration) -> Self {
+        self.settings.batch_time = time;
+        self
+    }
+
+    /// Sets how long a worker may take for an event, or for a batch in a single call; else there is no
+    /// limit. What takes longer is a permanent failure of the event.
+    pub fn worker_timeout(mut self, limit: Duration) -> Self {
+        self.settings.worker_timeout = Some(limit);
+        self
+    }
+
+    /// Says that the worker, or what it calls, moves the marker itself, in a transaction of its own: a
+    /// marker that stands where it was to be moved is then no conflict. Of two consumers, both may then
+    /// apply an event.
+    pub fn worker_moves_marker(mut self) -> Self {
+        self.settings.worker_moves_marker = true;
+        self
+    }
+
+    /// Sets how long the feed waits after a [transient](crate::WorkerError::is_transient) error: `first`,
+    /// then each time twice as long, up to `longest`, give or take; else 1 s and 1 minute. What is
+    /// transient for longer than `patience` (else a day) counts as permanent.
+    pub fn wait_out(mut self, first: Duration, longest: Duration, patience: Duration) -> Self {
+        self.settings.backoff = Backoff {
+            first,
+            longest,
+            patience,
+        };
         self
     }
 

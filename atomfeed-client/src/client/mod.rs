@@ -4,6 +4,9 @@ mod afresh;
 mod ahead;
 mod apply;
 mod builder;
+mod intake;
+mod outage;
+mod pace;
 mod pages;
 mod retry;
 mod run;
@@ -15,14 +18,16 @@ use std::time::Duration;
 
 use atomfeed_core::atom::ReadLimits;
 use atomfeed_core::store::ConsumerStore;
-use atomfeed_core::{Clock, Event, FeedUri, Marker};
+use atomfeed_core::{Clock, FeedUri};
 use tokio_util::sync::CancellationToken;
 
 pub use builder::AtomFeedClientBuilder;
 pub use start::StartPosition;
 
-use self::ahead::Ahead;
-use self::pages::Visited;
+use self::intake::Intake;
+use self::outage::{Backoff, Outages};
+use self::pace::Pace;
+use self::pages::{FetchedPage, Pages};
 use crate::outcome::{Outcome, Processed};
 use crate::source::FeedSource;
 use crate::worker::{AnyWorker, Handler, into_handler};
@@ -65,10 +70,12 @@ use crate::{ProcessError, ProcessErrorKind};
 /// ```
 pub struct AtomFeedClient<C: ?Sized> {
     feed: FeedUri,
-    source: Arc<dyn FeedSource>,
+    pages: Pages,
     store: Arc<dyn ConsumerStore<Conn = C>>,
     worker: Arc<dyn Handler<C>>,
     settings: Settings,
+    pace: Pace,
+    outages: Outages,
 }
 
 /// What [`AtomFeedClientBuilder`] sets.
@@ -77,6 +84,11 @@ struct Settings {
     start: StartPosition,
     max_retries: u32,
     prepare_ahead: usize,
+    batch: usize,
+    batch_time: Duration,
+    worker_timeout: Option<Duration>,
+    worker_moves_marker: bool,
+    backoff: Backoff,
     interval: Duration,
     limits: ReadLimits,
     any_content_type: bool,
@@ -108,12 +120,20 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         W: AnyWorker<C, Kind>,
     {
         let worker = into_handler(worker);
+        let pages = Pages {
+            feed: feed.clone(),
+            source,
+            limits: settings.limits,
+            any_content_type: settings.any_content_type,
+        };
         Self {
             feed,
-            source,
+            pages,
             store: Arc::new(store),
             worker,
             settings,
+            pace: Pace::default(),
+            outages: Outages::default(),
         }
     }
 
@@ -122,12 +142,14 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         &self.feed
     }
 
-    /// Applies every event from the marker up to the newest, in order. An event that the worker
-    /// cannot apply is parked with its error, and the next ones go on.
+    /// Applies every event from the marker up to the newest, in order, many in one transaction. An event
+    /// that the worker cannot apply is parked with its error, and the next ones go on.
     ///
     /// # Errors
     ///
-    /// When a page cannot be fetched or read, the marker does not fit the feed, or the store fails.
+    /// When a page cannot be fetched or read, the marker does not fit the feed, the store fails, or
+    /// something that the worker needs is down ([`ProcessErrorKind::Waiting`]: until it is to be tried
+    /// again, calling this does nothing).
     /// What was applied or parked before stays so, and the error says how much it was; called
     /// again, it goes on from there.
     ///
@@ -154,6 +176,9 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         stop: &CancellationToken,
         processed: &mut Processed,
     ) -> Result<(), ProcessErrorKind> {
+        if let Some(waiting) = self.outages.now() {
+            return Err(waiting.into());
+        }
         let mut marker = self.store.marker(&self.feed).await?;
         let Some(first) = stop
             .run_until_cancelled(self.first_page(marker.as_ref()))
@@ -161,62 +186,63 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         else {
             return Ok(());
         };
-        let Some(mut page) = first? else {
+        let Some(page) = first? else {
             return Ok(());
         };
-        let mut visited = Visited::default();
-        visited.check(&page)?;
-        let mut unread = page.events_behind(marker.as_ref())?;
+        let unread = page.events_behind(marker.as_ref())?;
+        let mut intake = Intake::new(self, page, unread);
         loop {
-            if !self
-                .apply_all(unread, &page.uri, &mut marker, stop, processed)
-                .await?
-            {
-                return Ok(());
+            let mut batch = Vec::new();
+            let mut broken = None;
+            let mut end = None;
+            let most = self.batch_size();
+            // A page that is being fetched is not waited for while there is something to do.
+            while batch.len() < most && (batch.is_empty() || intake.is_ready()) {
+                // A stop that came meanwhile goes first: biased, as run_until_cancelled is.
+                match stop.run_until_cancelled(intake.next()).await {
+                    None => return Ok(()),
+                    Some(Ok(Some(ready))) if ready.1.is_ok() => batch.push(ready),
+                    Some(Ok(Some(ready))) => {
+                        broken = Some(ready);
+                        break;
+                    }
+                    Some(Ok(None)) => {
+                        end = Some(Ok(()));
+                        break;
+                    }
+                    Some(Err(error)) => {
+                        end = Some(Err(error));
+                        break;
+                    }
+                }
             }
-            let Some(next) = page.next()? else {
-                return Ok(());
-            };
-            let Some(fetched) = stop.run_until_cancelled(self.fetch(next)).await else {
-                return Ok(());
-            };
-            let next = fetched?;
-            visited.check(&next)?;
-            next.must_follow(&page)?;
-            unread = next.events_beyond(&page);
-            page = next;
+            for batch in [Some(batch), broken.map(|ready| vec![ready])] {
+                let batch = batch.filter(|batch| !batch.is_empty());
+                if let Some(batch) = batch {
+                    self.apply_batch(batch, &mut marker, processed).await?;
+                }
+            }
+            if let Some(end) = end {
+                return end;
+            }
         }
     }
 
-    /// Applies the events of a page; false when it was told to stop.
-    async fn apply_all(
-        &self,
-        events: Vec<Arc<Event>>,
-        page_uri: &str,
-        marker: &mut Option<Marker>,
-        stop: &CancellationToken,
-        processed: &mut Processed,
-    ) -> Result<bool, ProcessErrorKind> {
-        let events = events.into_iter().map(|event| (Arc::clone(&event), event));
-        let mut ahead = Ahead::new(&self.worker, self.settings.prepare_ahead, events);
-        loop {
-            // A stop that came meanwhile goes first: biased, as run_until_cancelled is.
-            match stop.run_until_cancelled(ahead.next()).await {
-                None => return Ok(false),
-                Some(None) => return Ok(!stop.is_cancelled()),
-                Some(Some((event, prepared))) => {
-                    let to = Marker::new(self.feed.clone())
-                        .after(event.id().clone())
-                        .on_page(page_uri);
-                    if self.apply(&event, prepared, marker.as_ref(), &to).await? {
-                        processed.applied += 1;
-                    } else {
-                        processed.failed += 1;
-                    }
-                    *marker = Some(to);
-                }
+    /// How many events the next transaction gets, at the most.
+    fn batch_size(&self) -> usize {
+        match self.worker.has_other_effects() {
+            true => 1,
+            false => {
+                let Settings {
+                    batch, batch_time, ..
+                } = self.settings;
+                self.pace.within(batch_time, batch)
             }
         }
+    }
+
+    async fn fetch(&self, url: url::Url) -> Result<FetchedPage, ProcessErrorKind> {
+        self.pages.fetch(url).await
     }
 }
 

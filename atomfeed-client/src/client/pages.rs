@@ -1,13 +1,12 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use atomfeed_core::atom::{Feed, read_feed};
-use atomfeed_core::{EntryId, Event, Marker};
+use atomfeed_core::atom::{Feed, ReadLimits, read_feed};
+use atomfeed_core::{EntryId, Event, FeedUri, Marker};
 use url::Url;
 
-use super::AtomFeedClient;
 use crate::ProcessErrorKind;
-use crate::source::PageRequest;
+use crate::source::{FeedSource, PageRequest};
 
 /// A page of the feed, read.
 pub(super) struct FetchedPage {
@@ -20,7 +19,16 @@ pub(super) struct FetchedPage {
     pub(super) events: Vec<Arc<Event>>,
 }
 
-impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
+/// Fetches and reads the pages of a feed.
+#[derive(Clone)]
+pub(super) struct Pages {
+    pub(super) feed: FeedUri,
+    pub(super) source: Arc<dyn FeedSource>,
+    pub(super) limits: ReadLimits,
+    pub(super) any_content_type: bool,
+}
+
+impl Pages {
     pub(super) async fn fetch(&self, url: Url) -> Result<FetchedPage, ProcessErrorKind> {
         let response = self
             .source
@@ -31,7 +39,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
                 source,
             })?;
         if let Some(content_type) = &response.content_type
-            && !self.settings.any_content_type
+            && !self.any_content_type
             && !is_xml(content_type)
         {
             return Err(ProcessErrorKind::ContentType {
@@ -39,7 +47,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
                 content_type: content_type.clone(),
             });
         }
-        let feed = read_feed(&response.body, &self.settings.limits).map_err(|source| {
+        let feed = read_feed(&response.body, &self.limits).map_err(|source| {
             ProcessErrorKind::Document {
                 page: url.to_string(),
                 source,
@@ -193,10 +201,15 @@ pub(super) struct Visited {
 }
 
 impl Visited {
-    pub(super) fn check(&mut self, page: &FetchedPage) -> Result<(), ProcessErrorKind> {
+    /// Adds a page; false when it is there already.
+    pub(super) fn add(&mut self, page: &FetchedPage) -> bool {
         use std::hash::BuildHasher;
 
-        match self.urls.insert(self.hasher.hash_one(&page.url)) {
+        self.urls.insert(self.hasher.hash_one(&page.url))
+    }
+
+    pub(super) fn check(&mut self, page: &FetchedPage) -> Result<(), ProcessErrorKind> {
+        match self.add(page) {
             true => Ok(()),
             false => Err(ProcessErrorKind::PageLoop {
                 page: page.url.to_string(),

@@ -8,7 +8,7 @@ use super::AtomFeedClient;
 use super::afresh::Afresh;
 use super::ahead::Ahead;
 use crate::outcome::{Outcome, Processed};
-use crate::worker::Prepared;
+use crate::worker::{Handled, Prepared};
 use crate::{ProcessError, ProcessErrorKind, WorkerError};
 
 /// How many failed events are read at once.
@@ -65,6 +65,9 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         retries_below: Option<u32>,
         processed: &mut Processed,
     ) -> Result<(), ProcessErrorKind> {
+        if let Some(waiting) = self.outages.now() {
+            return Err(waiting.into());
+        }
         let mut query = FailedEventQuery::of(self.feed.clone())
             .retries_below(retries_below)
             .limit(BATCH);
@@ -84,16 +87,19 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             while let Some(Some((failed, prepared))) = stop.run_until_cancelled(ahead.next()).await
             {
                 match self.retry(&failed, prepared).await {
-                    Ok(true) => processed.applied += 1,
-                    Ok(false) => processed.failed += 1,
-                    Err(error) if error.kind() == StoreErrorKind::Conflict => {
+                    Ok(Some(Handled::Applied)) => processed.applied += 1,
+                    Ok(Some(Handled::Ignored)) => processed.ignored += 1,
+                    Ok(None) => processed.failed += 1,
+                    Err(ProcessErrorKind::Store(error))
+                        if error.kind() == StoreErrorKind::Conflict =>
+                    {
                         tracing::info!(
                             feed = %self.feed,
                             event = %failed.event.id(),
                             "somebody else has dealt with a failed event"
                         );
                     }
-                    Err(error) => return Err(error.into()),
+                    Err(error) => return Err(error),
                 }
             }
         }
@@ -134,24 +140,25 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         Ok(failed)
     }
 
-    /// True when the event was applied.
+    /// How the event was handled; `None` when it stays parked.
     async fn retry(
         &self,
         failed: &FailedEvent,
         prepared: Result<Prepared, WorkerError>,
-    ) -> StoreResult<bool> {
+    ) -> Result<Option<Handled>, ProcessErrorKind> {
         let event = &failed.event;
         let error = match self.work(event, prepared).await? {
-            Ok(mut work) => {
+            Ok((mut work, handled)) => {
                 work.remove_failed_event(failed).await?;
                 work.commit().await?;
                 self.worker.committed(event).await;
                 tracing::info!(feed = %self.feed, event = %event.id(), "parked event applied");
                 (self.settings.on_outcome)(&Outcome::Retried { event });
-                return Ok(true);
+                return Ok(Some(handled));
             }
             Err(error) => error,
         };
+        self.wait_if_transient(event, &error)?;
         let failure = Failure::new(error.report(), self.settings.clock.now());
         let mut work = self.store.begin().await?;
         work.record_failed_retry(failed, &failure).await?;
@@ -163,6 +170,6 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             failure: &failure,
             retries,
         });
-        Ok(false)
+        Ok(None)
     }
 }

@@ -5,9 +5,10 @@ use async_trait::async_trait;
 use atomfeed_core::Event;
 use futures_util::future::BoxFuture;
 
-use super::{EventWorker, WorkerError};
+use super::{EventWorker, Handled, WorkerError};
 
-/// An [`EventWorker`] from a closure.
+/// An [`EventWorker`] from a closure, which answers a [`Handled`], or nothing when it has applied the
+/// event.
 ///
 /// ```
 /// use atomfeed_client::worker_fn;
@@ -21,42 +22,44 @@ use super::{EventWorker, WorkerError};
 /// });
 /// # let _: atomfeed_client::WorkerFn<MemoryConnection, _> = worker;
 /// ```
-pub fn worker_fn<C, F>(process: F) -> WorkerFn<C, F>
+pub fn worker_fn<C, F, R>(process: F) -> WorkerFn<C, F, R>
 where
     C: ?Sized + Send + 'static,
-    F: for<'a> Fn(&'a Event, &'a mut C) -> BoxFuture<'a, Result<(), WorkerError>>
+    R: Into<Handled> + Send + 'static,
+    F: for<'a> Fn(&'a Event, &'a mut C) -> BoxFuture<'a, Result<R, WorkerError>>
         + Send
         + Sync
         + 'static,
 {
     WorkerFn {
         process,
-        conn: PhantomData,
+        types: PhantomData,
     }
 }
 
 /// What [`worker_fn`] makes.
-pub struct WorkerFn<C: ?Sized, F> {
+pub struct WorkerFn<C: ?Sized, F, R = ()> {
     process: F,
-    conn: PhantomData<fn(&mut C)>,
+    types: PhantomData<fn(&mut C) -> R>,
 }
 
-impl<C: ?Sized, F> fmt::Debug for WorkerFn<C, F> {
+impl<C: ?Sized, F, R> fmt::Debug for WorkerFn<C, F, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WorkerFn").finish_non_exhaustive()
     }
 }
 
 #[async_trait]
-impl<C, F> EventWorker<C> for WorkerFn<C, F>
+impl<C, F, R> EventWorker<C> for WorkerFn<C, F, R>
 where
     C: ?Sized + Send + 'static,
-    F: for<'a> Fn(&'a Event, &'a mut C) -> BoxFuture<'a, Result<(), WorkerError>>
+    R: Into<Handled> + Send + 'static,
+    F: for<'a> Fn(&'a Event, &'a mut C) -> BoxFuture<'a, Result<R, WorkerError>>
         + Send
         + Sync
         + 'static,
 {
-    async fn process(&self, event: &Event, conn: &mut C) -> Result<(), WorkerError> {
-        (self.process)(event, conn).await
+    async fn process(&self, event: &Event, conn: &mut C) -> Result<Handled, WorkerError> {
+        (self.process)(event, conn).await.map(Into::into)
     }
 }

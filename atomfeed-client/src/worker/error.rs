@@ -1,7 +1,13 @@
 use std::error::Error;
 use std::fmt;
 
-/// Why a worker could not apply an event. Any error becomes one with `?`.
+/// Why a worker could not apply an event, and whether trying again soon may help. Any error becomes one
+/// with `?`.
+///
+/// A *permanent* error is one of the event: it is parked, and the others go on. A *transient* one is one
+/// of the world around (the ERP is down): the feed waits, and nothing is parked. An error is permanent
+/// unless it is [made transient](FailureExt::transient), or a database says that another transaction
+/// was in the way, or does not answer.
 ///
 /// ```
 /// use atomfeed_client::WorkerError;
@@ -18,14 +24,28 @@ use std::fmt;
 // Not an `Error` itself, so that every error can be turned into one.
 pub struct WorkerError {
     error: Box<dyn Error + Send + Sync>,
+    transient: bool,
+    of_a_database: bool,
 }
 
 impl WorkerError {
-    /// An error that says this.
+    /// A permanent error that says this.
     pub fn new(message: impl Into<String>) -> Self {
         Self {
             error: message.into().into(),
+            transient: false,
+            of_a_database: false,
         }
+    }
+
+    /// Whether a database gave it, which may have ended the transaction by itself.
+    pub(crate) fn is_of_a_database(&self) -> bool {
+        self.of_a_database
+    }
+
+    /// Whether trying again soon may help.
+    pub fn is_transient(&self) -> bool {
+        self.transient
     }
 
     /// The error with its causes, a line each: what is kept with the event.
@@ -44,8 +64,58 @@ impl WorkerError {
 impl<E: Error + Send + Sync + 'static> From<E> for WorkerError {
     fn from(error: E) -> Self {
         Self {
+            transient: atomfeed_core::store::is_transient(&error),
+            of_a_database: atomfeed_core::store::is_of_a_database(&error),
             error: Box::new(error),
         }
+    }
+}
+
+/// Says of an error in a worker what it means.
+///
+/// ```
+/// use atomfeed_client::{FailureExt, WorkerError};
+///
+/// fn post(order: &str) -> Result<(), WorkerError> {
+///     let number: u32 = order.parse().permanent()?; // as it would be without a word
+///     send(number).transient()?;
+///     Ok(())
+/// }
+/// # fn send(_: u32) -> std::io::Result<()> {
+/// #     Err(std::io::ErrorKind::ConnectionRefused.into())
+/// # }
+/// assert!(post("1").unwrap_err().is_transient());
+/// assert!(!post("x").unwrap_err().is_transient());
+/// ```
+pub trait FailureExt<T> {
+    /// Trying again soon may help: the feed waits, and nothing is parked.
+    ///
+    /// # Errors
+    ///
+    /// The error, if it is one.
+    fn transient(self) -> Result<T, WorkerError>;
+
+    /// Trying again soon does not help: the event is parked, and the others go on.
+    ///
+    /// # Errors
+    ///
+    /// The error, if it is one.
+    fn permanent(self) -> Result<T, WorkerError>;
+}
+
+impl<T, E: Into<WorkerError>> FailureExt<T> for Result<T, E> {
+    fn transient(self) -> Result<T, WorkerError> {
+        self.map_err(|error| WorkerError {
+            transient: true,
+            ..error.into()
+        })
+    }
+
+    fn permanent(self) -> Result<T, WorkerError> {
+        self.map_err(|error| WorkerError {
+            transient: false,
+            ..error.into()
+        })
     }
 }
 

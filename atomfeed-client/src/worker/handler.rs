@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use atomfeed_core::Event;
 use futures_util::future::BoxFuture;
 
-use super::{EventWorker, PreparingWorker, WorkerError};
+use super::{EventWorker, Handled, PreparingWorker, WorkerError};
 
 /// What a worker prepared for an event: its `Prepared`, with the type taken off.
 pub(crate) type Prepared = Box<dyn Any + Send + Sync>;
@@ -25,7 +25,17 @@ pub(crate) trait Handler<C: ?Sized + Send>: Send + Sync {
         event: &Event,
         prepared: &Prepared,
         conn: &mut C,
-    ) -> Result<(), WorkerError>;
+    ) -> Result<Handled, WorkerError>;
+
+    /// Applies several events, each with what was brought for it.
+    async fn process_batch(
+        &self,
+        events: &[(Arc<Event>, Prepared)],
+        conn: &mut C,
+    ) -> Result<Vec<Handled>, WorkerError>;
+
+    /// Whether each event is to have a transaction of its own.
+    fn has_other_effects(&self) -> bool;
 
     async fn committed(&self, event: &Event);
 }
@@ -48,8 +58,21 @@ impl<C: ?Sized + Send + 'static, W: EventWorker<C>> Handler<C> for Plain<W> {
         event: &Event,
         _prepared: &Prepared,
         conn: &mut C,
-    ) -> Result<(), WorkerError> {
+    ) -> Result<Handled, WorkerError> {
         self.0.process(event, conn).await
+    }
+
+    async fn process_batch(
+        &self,
+        events: &[(Arc<Event>, Prepared)],
+        conn: &mut C,
+    ) -> Result<Vec<Handled>, WorkerError> {
+        let events: Vec<_> = events.iter().map(|(event, _)| event.as_ref()).collect();
+        self.0.process_batch(&events, conn).await
+    }
+
+    fn has_other_effects(&self) -> bool {
+        self.0.has_other_effects()
     }
 
     async fn committed(&self, event: &Event) {
@@ -76,16 +99,33 @@ impl<C: ?Sized + Send + 'static, W: PreparingWorker<C>> Handler<C> for Preparing
         event: &Event,
         prepared: &Prepared,
         conn: &mut C,
-    ) -> Result<(), WorkerError> {
-        match prepared.downcast_ref::<W::Prepared>() {
-            Some(prepared) => self.0.process(event, prepared, conn).await,
-            None => Err(WorkerError::new(
-                "what was prepared for the event is another worker's",
-            )),
+    ) -> Result<Handled, WorkerError> {
+        let prepared = downcast::<W::Prepared>(prepared)?;
+        self.0.process(event, prepared, conn).await
+    }
+
+    async fn process_batch(
+        &self,
+        events: &[(Arc<Event>, Prepared)],
+        conn: &mut C,
+    ) -> Result<Vec<Handled>, WorkerError> {
+        let mut typed = Vec::with_capacity(events.len());
+        for (event, prepared) in events {
+            typed.push((event.as_ref(), downcast::<W::Prepared>(prepared)?));
         }
+        self.0.process_batch(&typed, conn).await
+    }
+
+    fn has_other_effects(&self) -> bool {
+        self.0.has_other_effects()
     }
 
     async fn committed(&self, event: &Event) {
         self.0.committed(event).await;
     }
+}
+
+fn downcast<T: 'static>(prepared: &Prepared) -> Result<&T, WorkerError> {
+    let typed = prepared.downcast_ref::<T>();
+    typed.ok_or_else(|| WorkerError::new("what was prepared for the event is another worker's"))
 }

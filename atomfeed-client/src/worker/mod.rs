@@ -2,6 +2,7 @@
 
 mod closure;
 mod error;
+mod handled;
 mod handler;
 mod kind;
 
@@ -9,7 +10,8 @@ use async_trait::async_trait;
 use atomfeed_core::Event;
 
 pub use closure::{WorkerFn, worker_fn};
-pub use error::WorkerError;
+pub use error::{FailureExt, WorkerError};
+pub use handled::Handled;
 pub(crate) use handler::{Handler, Prepared};
 pub(crate) use kind::into_handler;
 pub use kind::{AnyWorker, Plain, Preparing};
@@ -23,15 +25,18 @@ pub use kind::{AnyWorker, Plain, Preparing};
 ///
 /// ```
 /// use async_trait::async_trait;
-/// use atomfeed_client::{Event, EventWorker, WorkerError};
+/// use atomfeed_client::{Event, EventWorker, Handled, WorkerError};
 ///
 /// struct Forward;
 ///
 /// #[async_trait]
 /// impl<C: ?Sized + Send + 'static> EventWorker<C> for Forward {
-///     async fn process(&self, event: &Event, _conn: &mut C) -> Result<(), WorkerError> {
+///     async fn process(&self, event: &Event, _conn: &mut C) -> Result<Handled, WorkerError> {
+///         if event.content().is_empty() {
+///             return Ok(Handled::Ignored);
+///         }
 ///         println!("{} {}", event.id(), event.content());
-///         Ok(())
+///         Ok(Handled::Applied)
 ///     }
 /// }
 /// ```
@@ -40,15 +45,15 @@ pub use kind::{AnyWorker, Plain, Preparing};
 ///
 /// ```compile_fail,E0277
 /// # use async_trait::async_trait;
-/// # use atomfeed_client::{AtomFeedClient, Event, EventWorker, FeedSource, WorkerError};
+/// # use atomfeed_client::{AtomFeedClient, Event, EventWorker, FeedSource, Handled, WorkerError};
 /// # use atomfeed_core::store::MemoryStore;
 /// struct OtherDatabase;
 /// struct Worker;
 ///
 /// #[async_trait]
 /// impl EventWorker<OtherDatabase> for Worker {
-///     async fn process(&self, _: &Event, _: &mut OtherDatabase) -> Result<(), WorkerError> {
-///         Ok(())
+///     async fn process(&self, _: &Event, _: &mut OtherDatabase) -> Result<Handled, WorkerError> {
+///         Ok(Handled::Applied)
 ///     }
 /// }
 ///
@@ -62,17 +67,52 @@ pub use kind::{AnyWorker, Plain, Preparing};
 /// delivery by [`Event::id`].
 #[async_trait]
 pub trait EventWorker<C: ?Sized + Send>: Send + Sync + 'static {
-    /// Applies an event. Do not commit or roll back on `conn`, and do not wait here for what can be
-    /// fetched before: see [`PreparingWorker`].
+    /// Applies an event, or ignores it. Do not commit or roll back on `conn`, return every error that
+    /// the database gives, and do not wait here for what can be fetched before: see
+    /// [`PreparingWorker`].
+    ///
+    /// An event may be handed over again in a new transaction when another one of its batch has failed.
     ///
     /// # Errors
     ///
-    /// What the worker writes on `conn` is then undone, and the event is parked with the error.
+    /// What the worker writes on `conn` is then undone, and the event is parked with the error; or
+    /// waited for, if that [is transient](WorkerError::is_transient).
     ///
     /// # Cancel safety
     ///
     /// When a consumer is dropped, so is this future: what it wrote on `conn` is rolled back.
-    async fn process(&self, event: &Event, conn: &mut C) -> Result<(), WorkerError>;
+    async fn process(&self, event: &Event, conn: &mut C) -> Result<Handled, WorkerError>;
+
+    /// Applies several events in one transaction, in their order: one statement of a hundred rows is
+    /// faster than a hundred statements. Unless it is written otherwise,
+    /// [`process`](Self::process) is called for each.
+    ///
+    /// # Errors
+    ///
+    /// What was written is then undone, and each of the events goes to [`process`](Self::process) in a
+    /// transaction of its own.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`process`](Self::process).
+    async fn process_batch(
+        &self,
+        events: &[&Event],
+        conn: &mut C,
+    ) -> Result<Vec<Handled>, WorkerError> {
+        let mut handled = Vec::with_capacity(events.len());
+        for event in events {
+            handled.push(self.process(event, conn).await?);
+        }
+        Ok(handled)
+    }
+
+    /// Whether the worker does something that does not end with the transaction (sends a message,
+    /// writes to another database). Then each event has a transaction of its own, so that what is done
+    /// is not done again because another event fails.
+    fn has_other_effects(&self) -> bool {
+        false
+    }
 
     /// Told after the transaction of an event has committed; not told when the process dies in
     /// between.
@@ -87,7 +127,7 @@ pub trait EventWorker<C: ?Sized + Send>: Send + Sync + 'static {
 ///
 /// ```
 /// use async_trait::async_trait;
-/// use atomfeed_client::{Event, PreparingWorker, WorkerError};
+/// use atomfeed_client::{Event, Handled, PreparingWorker, WorkerError};
 /// use atomfeed_core::store::MemoryConnection;
 ///
 /// struct Patients;
@@ -105,9 +145,9 @@ pub trait EventWorker<C: ?Sized + Send>: Send + Sync + 'static {
 ///         event: &Event,
 ///         patient: &String,
 ///         conn: &mut MemoryConnection,
-///     ) -> Result<(), WorkerError> {
+///     ) -> Result<Handled, WorkerError> {
 ///         conn.put("patients", event.content(), patient.as_str());
-///         Ok(())
+///         Ok(Handled::Applied)
 ///     }
 /// }
 /// ```
@@ -141,7 +181,34 @@ pub trait PreparingWorker<C: ?Sized + Send>: Send + Sync + 'static {
         event: &Event,
         prepared: &Self::Prepared,
         conn: &mut C,
-    ) -> Result<(), WorkerError>;
+    ) -> Result<Handled, WorkerError>;
+
+    /// Applies several events in one transaction, each with what was brought for it, as
+    /// [`EventWorker::process_batch`].
+    ///
+    /// # Errors
+    ///
+    /// As [`EventWorker::process_batch`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`EventWorker::process`].
+    async fn process_batch(
+        &self,
+        events: &[(&Event, &Self::Prepared)],
+        conn: &mut C,
+    ) -> Result<Vec<Handled>, WorkerError> {
+        let mut handled = Vec::with_capacity(events.len());
+        for (event, prepared) in events {
+            handled.push(self.process(event, prepared, conn).await?);
+        }
+        Ok(handled)
+    }
+
+    /// As [`EventWorker::has_other_effects`].
+    fn has_other_effects(&self) -> bool {
+        false
+    }
 
     /// As [`EventWorker::committed`].
     async fn committed(&self, _event: &Event) {}

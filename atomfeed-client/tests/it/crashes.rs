@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use atomfeed_client::{
-    AtomFeedClient, Event, EventWorker, FeedSource, FetchError, PageRequest, PageResponse,
+    AtomFeedClient, Event, EventWorker, FeedSource, FetchError, Handled, PageRequest, PageResponse,
     PreparingWorker, ProcessError, ProcessErrorKind, WorkerError,
 };
 use atomfeed_core::store::conformance::Harness;
@@ -136,6 +136,10 @@ impl<C: ?Sized + Send + 'static> UnitOfWork for FaultyWork<C> {
         self.work.conn()
     }
 
+    async fn take_back(&mut self) -> StoreResult<()> {
+        self.plan.call(self.work.take_back()).await
+    }
+
     async fn commit(self: Box<Self>) -> StoreResult<()> {
         self.plan.call(self.work.commit()).await
     }
@@ -219,7 +223,7 @@ impl<H: Harness + 'static> PreparingWorker<H::Conn> for FaultyWorker<H> {
         event: &Event,
         _prepared: &(),
         conn: &mut H::Conn,
-    ) -> Result<(), WorkerError> {
+    ) -> Result<Handled, WorkerError> {
         self.plan.wait_here().await;
         let processed = EventWorker::process(&self.worker, event, conn).await;
         self.plan.wait_here().await;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use atomfeed_client::{
     AtomFeedClient, AtomFeedClientBuilder, Event, EventWorker, FeedSource, FeedUri, FetchError,
-    InProcessFeedSource, PageRequest, PageResponse, WorkerError,
+    Handled, InProcessFeedSource, PageRequest, PageResponse, WorkerError,
 };
 use atomfeed_core::NewEvent;
 use atomfeed_core::store::conformance::Harness;
@@ -92,14 +92,14 @@ impl<H> Apply<H> {
 
 #[async_trait]
 impl<H: Harness + 'static> EventWorker<H::Conn> for Apply<H> {
-    async fn process(&self, event: &Event, conn: &mut H::Conn) -> Result<(), WorkerError> {
+    async fn process(&self, event: &Event, conn: &mut H::Conn) -> Result<Handled, WorkerError> {
         // Written first, so that a failure has something to undo.
         self.harness
             .write(conn, event.content(), event.content())
             .await;
         match (self.fails)(event) {
             true => Err(WorkerError::new(format!("boom {}", event.content()))),
-            false => Ok(()),
+            false => Ok(Handled::Applied),
         }
     }
 }

@@ -11,7 +11,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use atomfeed_client::{AtomFeedClient, Event, EventWorker, InProcessFeedSource, WorkerError};
+use atomfeed_client::{
+    AtomFeedClient, Event, EventWorker, Handled, InProcessFeedSource, WorkerError,
+};
 use atomfeed_core::NewEvent;
 use atomfeed_core::store::conformance::{Harness, MySqlHarness, PostgresHarness};
 use atomfeed_core::store::sql::{Dialect, SqlStore};
@@ -198,12 +200,16 @@ pub(crate) struct Remember(pub(crate) Arc<Mutex<Vec<Uuid>>>);
 
 #[async_trait]
 impl EventWorker<MemoryConnection> for Remember {
-    async fn process(&self, event: &Event, _: &mut MemoryConnection) -> Result<(), WorkerError> {
+    async fn process(
+        &self,
+        event: &Event,
+        _: &mut MemoryConnection,
+    ) -> Result<Handled, WorkerError> {
         self.0
             .lock()
             .unwrap()
             .push(event.id().uuid().unwrap_or_default().parse()?);
-        Ok(())
+        Ok(Handled::Applied)
     }
 }
 

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod bad_input;
+mod batches;
+mod broken;
 mod content;
 mod crashes;
 mod disturbed;
@@ -10,6 +12,7 @@ mod feeds;
 mod gone;
 mod handover;
 mod loss;
+mod outages;
 mod preparing;
 mod real_feeds;
 mod running;

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use atomfeed_client::{Event, PreparingWorker, WorkerError};
+use atomfeed_client::{Event, Handled, PreparingWorker, WorkerError};
 use atomfeed_core::store::conformance::{Harness, SqliteHarness};
 use atomfeed_core::store::{MemoryConnection, MemoryStore};
 use sqlx::{SqliteConnection, SqlitePool};
@@ -32,10 +32,10 @@ impl PreparingWorker<SqliteConnection> for WritesTwice {
         _event: &Event,
         prepared: &String,
         conn: &mut SqliteConnection,
-    ) -> Result<(), WorkerError> {
+    ) -> Result<Handled, WorkerError> {
         let insert = sqlx::query("INSERT INTO applied VALUES ('processed', ?)");
         insert.bind(prepared).execute(conn).await?;
-        Ok(())
+        Ok(Handled::Applied)
     }
 }
 
@@ -121,9 +121,9 @@ impl PreparingWorker<MemoryConnection> for Watching {
         event: &Event,
         prepared: &String,
         conn: &mut MemoryConnection,
-    ) -> Result<(), WorkerError> {
+    ) -> Result<Handled, WorkerError> {
         conn.put("resources", event.content(), prepared.as_str());
-        Ok(())
+        Ok(Handled::Applied)
     }
 }
 

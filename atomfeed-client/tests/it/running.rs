@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use atomfeed_client::{
-    AtomFeedClient, CancellationToken, Event, EventWorker, HttpFeedSource, Outcome,
+    AtomFeedClient, CancellationToken, Event, EventWorker, Handled, HttpFeedSource, Outcome,
     ProcessErrorKind, StartPosition, WorkerError,
 };
 use atomfeed_core::Marker;
@@ -77,10 +77,10 @@ async fn a_panic_parks_the_event() {
             &self,
             event: &Event,
             conn: &mut MemoryConnection,
-        ) -> Result<(), WorkerError> {
+        ) -> Result<Handled, WorkerError> {
             conn.put("applied", event.content(), "");
             assert_ne!(event.content(), "2", "no two");
-            Ok(())
+            Ok(Handled::Applied)
         }
     }
 
@@ -114,14 +114,18 @@ async fn a_second_consumer_is_told() {
 
     #[async_trait]
     impl EventWorker<MemoryConnection> for Intruder {
-        async fn process(&self, _: &Event, conn: &mut MemoryConnection) -> Result<(), WorkerError> {
+        async fn process(
+            &self,
+            _: &Event,
+            conn: &mut MemoryConnection,
+        ) -> Result<Handled, WorkerError> {
             use atomfeed_core::store::MarkerStore;
 
             conn.put("applied", "mine", "");
             let found = conn.marker(&feed_uri()).await?;
             let elsewhere = Marker::new(feed_uri()).on_page("http://127.0.0.1:8080/feed/9");
             conn.move_marker(found.as_ref(), &elsewhere).await?;
-            Ok(())
+            Ok(Handled::Applied)
         }
     }
 
@@ -148,13 +152,17 @@ struct Slow {
 
 #[async_trait]
 impl EventWorker<MemoryConnection> for Slow {
-    async fn process(&self, event: &Event, conn: &mut MemoryConnection) -> Result<(), WorkerError> {
+    async fn process(
+        &self,
+        event: &Event,
+        conn: &mut MemoryConnection,
+    ) -> Result<Handled, WorkerError> {
         if event.content() == "3" {
             self.reached.notify_one();
             self.let_go.notified().await;
         }
         conn.put("applied", event.content(), "");
-        Ok(())
+        Ok(Handled::Applied)
     }
 }
 
@@ -167,7 +175,7 @@ async fn a_stop_finishes_the_event_in_hand() {
         reached: Arc::clone(&reached),
         let_go: Arc::clone(&let_go),
     };
-    let client = emr.client().build(store.clone(), worker);
+    let client = emr.client().batch(1).build(store.clone(), worker);
     let stop = CancellationToken::new();
     let stopped = stop.clone();
     let running = tokio::spawn(async move { client.run(stopped).await });
@@ -220,6 +228,7 @@ async fn run_goes_on_until_it_is_stopped() {
     });
     let client = AtomFeedClient::builder(feed, source)
         .interval(Duration::from_millis(5))
+        .batch(1)
         .on_outcome(move |outcome| {
             let what = match outcome {
                 Outcome::Applied { event } => format!("applied {}", event.content()),

@@ -259,7 +259,7 @@ async fn retries_end() {
 async fn a_long_error_is_cut_as_the_original_cuts_it() {
     let lab = Lab::new().await;
     let long = atomfeed_client::worker_fn(|_, _: &mut sqlx::SqliteConnection| {
-        Box::pin(async { Err(atomfeed_client::WorkerError::new("é😀".repeat(5_000))) })
+        Box::pin(async { Err::<(), _>(atomfeed_client::WorkerError::new("é😀".repeat(5_000))) })
     });
     let client = AtomFeedClient::builder(feed_uri(), pages()).build(lab.store.clone(), long);
     client.process_events().await.unwrap();

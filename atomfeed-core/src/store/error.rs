@@ -31,6 +31,13 @@ pub enum StoreErrorKind {
     InvalidData,
     /// The database refused a statement.
     Database,
+    /// The transaction is one in which a statement has failed, and nothing of it will last: whoever
+    /// was lent its connection has passed over the error. PostgreSQL alone.
+    Aborted,
+    /// The transaction is not the one that was opened any more: whoever was lent its connection has
+    /// ended it, by a COMMIT or ROLLBACK, by a statement that commits on its own (DDL on MariaDB), or
+    /// by passing over a deadlock. What was written on it may last, or some of it.
+    Broken,
 }
 
 impl StoreError {
@@ -82,6 +89,15 @@ impl StoreError {
         )
     }
 
+    /// The transaction was ended by who was lent its connection.
+    #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+    pub(crate) fn broken() -> Self {
+        let context = "taking the transaction back from the worker: it was ended there, by a COMMIT or \
+                       ROLLBACK, a statement that commits on its own (DDL on MariaDB), or a deadlock \
+                       whose error was passed over; have the worker leave it open and return its errors";
+        Self::new(StoreErrorKind::Broken, context)
+    }
+
     /// Somebody else took the failed event first.
     pub(crate) fn not_parked(failed: &FailedEvent) -> Self {
         Self::new(
@@ -94,6 +110,35 @@ impl StoreError {
             ),
         )
     }
+}
+
+/// Whether an error, or what caused it, is one of a database that may be gone when it is tried again: the
+/// database does not answer, or another transaction was in the way and went first (a deadlock).
+pub fn is_transient(error: &(dyn StdError + 'static)) -> bool {
+    matches!(
+        kind_of(error),
+        Some(StoreErrorKind::Unavailable | StoreErrorKind::Conflict)
+    )
+}
+
+/// Whether an error, or what caused it, is one of a database, which may have ended the transaction by
+/// itself.
+pub fn is_of_a_database(error: &(dyn StdError + 'static)) -> bool {
+    kind_of(error).is_some()
+}
+
+fn kind_of(error: &(dyn StdError + 'static)) -> Option<StoreErrorKind> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let kind = error.downcast_ref::<StoreError>().map(StoreError::kind);
+        #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+        let kind = kind.or_else(|| error.downcast_ref().map(super::sql::kind_of));
+        if kind.is_some() {
+            return kind;
+        }
+        cause = error.source();
+    }
+    None
 }
 
 impl fmt::Debug for StoreError {

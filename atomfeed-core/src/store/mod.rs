@@ -24,7 +24,7 @@ pub mod sql;
 mod unit_of_work;
 mod upkeep;
 
-pub use error::{StoreError, StoreErrorKind, StoreResult};
+pub use error::{StoreError, StoreErrorKind, StoreResult, is_of_a_database, is_transient};
 pub use feed::{FeedStore, OffsetMarker, RecordRange, TimeBounds};
 pub use memory::{MemoryConnection, MemoryStore};
 pub use outbox::{OpenTransaction, OutboxStore, SequenceState, Sequenced, SequencedStore};

@@ -41,8 +41,22 @@ pub trait UnitOfWork: MarkerStore + FailedEventStore + Send {
     /// What the worker is lent.
     type Conn: ?Sized + Send + 'static;
 
-    /// The connection on which this transaction is open.
+    /// The connection on which this transaction is open, to be lent to a worker. Until it is
+    /// [taken back](Self::take_back), what the worker does with it is unknown: dropped before, the
+    /// connection is closed.
     fn conn(&mut self) -> &mut Self::Conn;
+
+    /// Takes the connection back from a worker that says it is done, and sees whether the transaction
+    /// is still the one that was opened: a savepoint of ours, which stands at its beginning, is
+    /// released.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreErrorKind::Aborted`](super::StoreErrorKind::Aborted) when the worker has passed over the
+    /// error of a statement; it is undone, all of it.
+    /// [`StoreErrorKind::Broken`](super::StoreErrorKind::Broken) when the worker has ended the
+    /// transaction: parts of it may last. Else as the database has it.
+    async fn take_back(&mut self) -> StoreResult<()>;
 
     /// Makes all of it last, or none of it.
     ///

@@ -17,6 +17,11 @@ impl UnitOfWork for MemoryConnection {
         self
     }
 
+    /// A worker cannot end it: that takes the transaction itself, and it is lent.
+    async fn take_back(&mut self) -> StoreResult<()> {
+        Ok(())
+    }
+
     async fn commit(self: Box<Self>) -> StoreResult<()> {
         (*self).commit();
         Ok(())

@@ -1,5 +1,7 @@
 use async_trait::async_trait;
-use sqlx::Transaction;
+use sqlx::SqlSafeStr;
+use sqlx::pool::PoolConnection;
+use sqlx_core::transaction::TransactionManager;
 
 use super::error::Doing;
 use super::{Dialect, Form, Insert, Layout, Row, SqlStore, TableZone, Value};
@@ -8,6 +10,8 @@ use crate::store::{
     StoreResult, UnitOfWork,
 };
 use crate::{EntryId, Event, FailedEvent, FailedEventRetryLog, Failure, FeedUri, Marker};
+
+const RELEASE: &str = "RELEASE SAVEPOINT atomfeed_begun";
 
 const SELECT_MARKER: &str = "SELECT feed_uri, last_read_entry_id, feed_uri_for_last_read_entry
     FROM {s}markers WHERE feed_uri = ?";
@@ -102,13 +106,16 @@ impl<D: Dialect> ConsumerStore for SqlStore<D> {
     type Conn = D::Connection;
 
     async fn begin(&self) -> StoreResult<Box<dyn UnitOfWork<Conn = D::Connection>>> {
-        let transaction = self
-            .begin_writing(|| "opening a transaction for a worker")
-            .await?;
-        Ok(Box::new(SqlUnitOfWork {
+        let mut work = Box::new(SqlUnitOfWork {
             store: self.clone(),
-            transaction,
-        }))
+            conn: self.connection().await?,
+            is_open: true,
+            is_lent: false,
+        });
+        D::TransactionManager::begin(&mut work.conn, Some(D::BEGIN_WORK.into_sql_str()))
+            .await
+            .doing(|| "opening a worker's transaction")?;
+        Ok(work)
     }
 
     async fn marker(&self, feed_uri: &FeedUri) -> StoreResult<Option<Marker>> {
@@ -120,10 +127,24 @@ impl<D: Dialect> ConsumerStore for SqlStore<D> {
     }
 }
 
-/// An open transaction; sqlx rolls it back when it is dropped.
+/// An open transaction. Not sqlx's own type, which does not part with its connection: one that a worker
+/// may have left in any state is closed.
 struct SqlUnitOfWork<D: Dialect> {
     store: SqlStore<D>,
-    transaction: Transaction<'static, D>,
+    conn: PoolConnection<D>,
+    is_open: bool,
+    is_lent: bool,
+}
+
+impl<D: Dialect> Drop for SqlUnitOfWork<D> {
+    fn drop(&mut self) {
+        if self.is_lent {
+            self.conn.close_on_drop();
+        } else if self.is_open {
+            // Sent before the next one's first statement.
+            D::TransactionManager::start_rollback(&mut self.conn);
+        }
+    }
 }
 
 impl<D: Dialect> SqlUnitOfWork<D> {
@@ -134,7 +155,7 @@ impl<D: Dialect> SqlUnitOfWork<D> {
         values: Vec<Value>,
     ) -> StoreResult<u64> {
         self.store
-            .execute(&mut self.transaction, || what, statement, values)
+            .execute(&mut self.conn, || what, statement, values)
             .await
     }
 
@@ -145,7 +166,7 @@ impl<D: Dialect> SqlUnitOfWork<D> {
         values: Vec<Value>,
     ) -> StoreResult<Vec<Row>> {
         self.store
-            .fetch(&mut self.transaction, || what, statement, values)
+            .fetch(&mut self.conn, || what, statement, values)
             .await
     }
 }
@@ -155,21 +176,45 @@ impl<D: Dialect> UnitOfWork for SqlUnitOfWork<D> {
     type Conn = D::Connection;
 
     fn conn(&mut self) -> &mut D::Connection {
-        &mut self.transaction
+        self.is_lent = true;
+        &mut self.conn
     }
 
-    async fn commit(self: Box<Self>) -> StoreResult<()> {
-        self.transaction
-            .commit()
-            .await
-            .doing(|| "committing a worker's transaction")
+    async fn take_back(&mut self) -> StoreResult<()> {
+        let Err(error) = D::run(&mut self.conn, RELEASE).await else {
+            self.is_lent = false;
+            return Ok(());
+        };
+        let lost = error.as_database_error().and_then(D::lost);
+        Err(match lost {
+            None => return Err(error).doing(|| "taking a transaction back from a worker"),
+            Some(StoreErrorKind::Broken) => StoreError::broken().caused_by(error),
+            Some(kind) => {
+                let context = "taking a transaction back from the worker: a statement of it has \
+                               failed, and its error was passed over; all of it is undone; have the \
+                               worker return its errors";
+                StoreError::new(kind, context).caused_by(error)
+            }
+        })
     }
 
-    async fn rollback(self: Box<Self>) -> StoreResult<()> {
-        self.transaction
-            .rollback()
+    async fn commit(mut self: Box<Self>) -> StoreResult<()> {
+        // Cut off or failed, it is unknown whether it took effect, and in which state this is.
+        self.is_lent = true;
+        D::TransactionManager::commit(&mut self.conn)
             .await
-            .doing(|| "rolling a worker's transaction back")
+            .doing(|| "committing a worker's transaction")?;
+        (self.is_open, self.is_lent) = (false, false);
+        Ok(())
+    }
+
+    async fn rollback(mut self: Box<Self>) -> StoreResult<()> {
+        self.is_lent = true;
+        D::TransactionManager::rollback(&mut self.conn)
+            .await
+            .doing(|| "rolling a worker's transaction back")?;
+        (self.is_open, self.is_lent) = (false, false);
+        Ok(())
     }
 }
 
@@ -307,7 +352,7 @@ impl<D: Dialect> FailedEventStore for SqlUnitOfWork<D> {
         if has_table && self.store.misfit(&RETRY, &row).is_none() {
             let doing = || what;
             let store = self.store.clone();
-            let inserted = store.insert(&mut self.transaction, doing, &RETRY, [row]);
+            let inserted = store.insert(&mut self.conn, doing, &RETRY, [row]);
             return inserted.await.map(drop);
         }
         let row = failure_values(&failed.event, &storable(failure));
@@ -391,9 +436,7 @@ impl<D: Dialect> SqlUnitOfWork<D> {
         let doing = || "parking an event in failed_events";
         let sql = self.store.statements.insert(&FAILED, Form::AnsweringId);
         let values = self.store.cells(&FAILED, row);
-        let rows = D::fetch(&mut self.transaction, sql, values)
-            .await
-            .doing(doing)?;
+        let rows = D::fetch(&mut self.conn, sql, values).await.doing(doing)?;
         match rows.into_iter().next() {
             Some(mut row) => row.required_int(),
             None => Err(StoreError::new(

@@ -19,6 +19,9 @@ pub trait Dialect: Database<Connection: Connection<Database = Self>> {
     /// Opens a transaction that will write.
     const BEGIN: &'static str;
 
+    /// The same, for a worker, with the savepoint `atomfeed_begun` at its beginning.
+    const BEGIN_WORK: &'static str;
+
     /// Reads strategy, sealed_until and last_timestamp of `atomfeed_feed_state`, and holds a lock
     /// on the row until the end of the transaction.
     const LOCK_FEED_STATE: &'static str =
@@ -79,6 +82,17 @@ pub trait Dialect: Database<Connection: Connection<Database = Self>> {
         values: Vec<Value>,
         persistent: bool,
     ) -> impl Future<Output = sqlx::Result<Vec<Row>>> + Send;
+
+    /// Runs a statement that cannot be prepared everywhere.
+    fn run(
+        conn: &mut Self::Connection,
+        sql: &'static str,
+    ) -> impl Future<Output = sqlx::Result<()>> + Send;
+
+    /// What has become of a transaction, as the error says that releasing its savepoint gave:
+    /// [`StoreErrorKind::Aborted`](crate::store::StoreErrorKind::Aborted) or
+    /// [`StoreErrorKind::Broken`](crate::store::StoreErrorKind::Broken).
+    fn lost(error: &dyn sqlx::error::DatabaseError) -> Option<crate::store::StoreErrorKind>;
 
     /// Whether a statement that is planned for its values is faster where these are rare.
     const PLANS_FOR_VALUES: bool = false;
@@ -148,6 +162,10 @@ macro_rules! primitives {
                 query = $bind(query, value);
             }
             Ok(query.execute(conn).await?.rows_affected())
+        }
+
+        async fn run(conn: &mut $connection, sql: &'static str) -> sqlx::Result<()> {
+            sqlx::raw_sql(sql).execute(conn).await.map(drop)
         }
 
         async fn fetch(

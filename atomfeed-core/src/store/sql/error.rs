@@ -12,12 +12,13 @@ impl<T> Doing<T> for sqlx::Result<T> {
     fn doing<C: Into<Cow<'static, str>>>(self, what: impl FnOnce() -> C) -> StoreResult<T> {
         self.map_err(|error| {
             let context = what().into();
-            StoreError::new(kind(&error), context).caused_by(error)
+            StoreError::new(kind_of(&error), context).caused_by(error)
         })
     }
 }
 
-fn kind(error: &sqlx::Error) -> StoreErrorKind {
+/// What an error of sqlx means.
+pub(in crate::store) fn kind_of(error: &sqlx::Error) -> StoreErrorKind {
     match error {
         sqlx::Error::Io(_)
         | sqlx::Error::Tls(_)

@@ -40,6 +40,7 @@ use sqlx::{Pool, Transaction};
 pub use self::adopt::Adoption;
 pub use self::dialect::{Dialect, Found};
 use self::error::Doing;
+pub(super) use self::error::kind_of;
 pub use self::hand_back::Obstacle;
 use self::horizon::Horizon;
 use self::layout::Layout;

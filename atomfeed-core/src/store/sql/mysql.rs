@@ -1,7 +1,10 @@
 use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
-use sqlx::mysql::{MySqlArguments, MySqlConnectOptions, MySqlConnection, MySqlRow};
+use sqlx::error::DatabaseError;
+use sqlx::mysql::{
+    MySqlArguments, MySqlConnectOptions, MySqlConnection, MySqlDatabaseError, MySqlRow,
+};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, Connection, MySql, Row as _, TypeInfo, ValueRef};
 
@@ -85,6 +88,9 @@ impl Dialect for MySql {
     // level can be set in it.
     const BEGIN: &'static str = "ROLLBACK; SET TRANSACTION ISOLATION LEVEL READ COMMITTED; BEGIN";
 
+    const BEGIN_WORK: &'static str =
+        "ROLLBACK; SET TRANSACTION ISOLATION LEVEL READ COMMITTED; BEGIN; SAVEPOINT atomfeed_begun";
+
     const COLLATES: bool = true;
 
     const BY_ID: &'static str = "FORCE INDEX (PRIMARY)";
@@ -111,6 +117,12 @@ impl Dialect for MySql {
         AND column_name = ? AND seq_in_index = 1";
 
     primitives!(MySqlConnection, bind, cell);
+
+    fn lost(error: &dyn DatabaseError) -> Option<StoreErrorKind> {
+        let error = error.try_downcast_ref::<MySqlDatabaseError>()?;
+        // ER_SP_DOES_NOT_EXIST, which a savepoint is, too.
+        (error.number() == 1305).then_some(StoreErrorKind::Broken)
+    }
 
     fn column(found: &Found) -> Column {
         match found.kind.as_str() {

@@ -1,6 +1,7 @@
 use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
+use sqlx::error::DatabaseError;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgRow};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, Connection, Postgres, Row as _, TypeInfo, ValueRef};
@@ -93,6 +94,9 @@ impl Dialect for Postgres {
     // A statement must see what was committed before it, whatever the pool's own level is.
     const BEGIN: &'static str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 
+    const BEGIN_WORK: &'static str =
+        "BEGIN ISOLATION LEVEL READ COMMITTED; SAVEPOINT atomfeed_begun";
+
     const MOVES_IN_ONE_STATEMENT: bool = true;
 
     const PASS_OVER_IDS: Option<&'static str> =
@@ -121,6 +125,16 @@ impl Dialect for Postgres {
     );
 
     primitives!(PgConnection, bind, cell);
+
+    fn lost(error: &dyn DatabaseError) -> Option<StoreErrorKind> {
+        match error.code().as_deref() {
+            // in_failed_sql_transaction
+            Some("25P02") => Some(StoreErrorKind::Aborted),
+            // no_active_sql_transaction, invalid_savepoint_specification
+            Some("25P01" | "3B001") => Some(StoreErrorKind::Broken),
+            _ => None,
+        }
+    }
 
     fn column(found: &Found) -> Column {
         match found.kind.as_str() {

@@ -1,6 +1,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use sqlx::error::DatabaseError;
 use sqlx::query::Query;
 use sqlx::sqlite::{
     SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions,
@@ -83,6 +84,8 @@ impl SqliteStore {
 impl Dialect for Sqlite {
     const BEGIN: &'static str = "BEGIN IMMEDIATE";
 
+    const BEGIN_WORK: &'static str = "BEGIN IMMEDIATE; SAVEPOINT atomfeed_begun";
+
     // A write that changes nothing takes the lock, before anything is read.
     const LOCK_FEED_STATE: &'static str = "UPDATE {s}atomfeed_feed_state SET id = id WHERE id = 1
         RETURNING strategy, sealed_until, last_timestamp";
@@ -103,6 +106,11 @@ impl Dialect for Sqlite {
         WHERE COALESCE(?, '') = '' AND columns.seqno = 0 AND columns.name = ?";
 
     primitives!(SqliteConnection, bind, cell);
+
+    fn lost(error: &dyn DatabaseError) -> Option<StoreErrorKind> {
+        let is_gone = error.message().starts_with("no such savepoint");
+        is_gone.then_some(StoreErrorKind::Broken)
+    }
 
     fn column(found: &Found) -> Column {
         // Lengths are not enforced, and times are texts.

@@ -1,0 +1,331 @@
+//! Workers that end the transaction that they were lent, or pass over its errors.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use atomfeed_client::{AtomFeedClient, Event, EventWorker, Handled, ProcessErrorKind, WorkerError};
+use atomfeed_core::store::conformance::{Harness, MySqlHarness, PostgresHarness, SqliteHarness};
+use atomfeed_core::store::sql::{Dialect, SqlStore, Value};
+use atomfeed_core::store::{ConsumerStore, FailedEventQuery};
+use atomfeed_core::{EntryId, Marker};
+use sqlx::SqlSafeStr;
+
+use crate::feeds::{Apply, Emr, applied, feed_uri};
+
+/// Runs a statement with event 3, and passes over its error, or gives one of its own.
+struct Runs<H> {
+    apply: Apply<H>,
+    statement: &'static str,
+    fails: bool,
+}
+
+macro_rules! runs_statements {
+    ($($connection:ty),+) => {
+        $(#[async_trait]
+        impl<H: Harness<Conn = $connection> + 'static> EventWorker<$connection> for Runs<H> {
+            async fn process(
+                &self,
+                event: &Event,
+                conn: &mut $connection,
+            ) -> Result<Handled, WorkerError> {
+                self.apply.process(event, conn).await?;
+                if event.content() == "3" {
+                    let _ = sqlx::raw_sql(self.statement).execute(conn).await;
+                    if self.fails {
+                        return Err(WorkerError::new("after all"));
+                    }
+                }
+                Ok(Handled::Applied)
+            }
+        })+
+    };
+}
+
+runs_statements!(
+    sqlx::SqliteConnection,
+    sqlx::PgConnection,
+    sqlx::MySqlConnection
+);
+
+fn ids(emr: &[Event]) -> Vec<String> {
+    emr.iter().map(|event| event.id().to_string()).collect()
+}
+
+/// The feed stops, and says which events are in doubt; the marker has not moved past one of them.
+async fn stops<D, H>(harness: H, statement: &'static str)
+where
+    D: Dialect,
+    H: Harness<Store = SqlStore<D>, Conn = D::Connection> + 'static,
+    Runs<H>: EventWorker<D::Connection>,
+{
+    let harness = Arc::new(harness);
+    let emr = Emr::with_events(5).await;
+    for (batch, fails) in [(100, false), (1, false), (1, true)] {
+        let store = harness.store().await;
+        let worker = Runs {
+            apply: Apply::all(&harness),
+            statement,
+            fails,
+        };
+        let client = emr.client().batch(batch).build(store.clone(), worker);
+        let error = client.process_events().await.unwrap_err();
+        let ProcessErrorKind::BrokenTransaction { events, .. } = error.kind() else {
+            panic!("{statement}, {batch}: {error:?}");
+        };
+        let doubtful = match batch {
+            1 => 1,
+            _ => 5,
+        };
+        assert_eq!(events.len(), doubtful, "{statement}, {batch}: {events:?}");
+        let said = error.kind().to_string();
+        assert!(
+            said.contains(&events[0]) && said.contains("in doubt"),
+            "{said}"
+        );
+        let marker = store.marker(&feed_uri()).await.unwrap();
+        let before = marker.as_ref().and_then(Marker::last_read_entry_id);
+        assert_eq!(before.is_some(), batch == 1, "{statement}: {marker:?}");
+        assert_ne!(before.map(EntryId::as_str), Some(events[0].as_str()));
+
+        // Once it is known how much was applied, a person sets the marker, or does not.
+        let written = applied(harness.as_ref(), &store).await;
+        let mut read = Vec::new();
+        let seen = Seen::default();
+        let reader = AtomFeedClient::builder(feed_uri(), emr.source())
+            .build(atomfeed_core::store::MemoryStore::new(), seen.clone());
+        reader.process_events().await.unwrap();
+        read.append(&mut seen.0.lock().unwrap());
+        let last = written.len();
+        if written != (1..=last as u32).collect::<Vec<_>>() {
+            // What came after a ROLLBACK was committed by itself: for a person to see to.
+            assert_eq!((statement, batch), ("ROLLBACK", 100));
+            continue;
+        }
+        if last > 0 {
+            let to = Marker::new(feed_uri())
+                .after(read[last - 1].id().clone())
+                .on_page("http://127.0.0.1:8080/feed/1");
+            let mut work = store.begin().await.unwrap();
+            work.move_marker(marker.as_ref(), &to).await.unwrap();
+            work.commit().await.unwrap();
+        }
+        assert!(ids(&read).contains(&events[0]));
+        let client = emr.client().build(store.clone(), Apply::all(&harness));
+        client.process_events().await.unwrap();
+        let written = applied(harness.as_ref(), &store).await;
+        assert_eq!(written, [1, 2, 3, 4, 5], "{statement}, {batch}");
+    }
+}
+
+#[derive(Clone, Default)]
+struct Seen(Arc<std::sync::Mutex<Vec<Event>>>);
+
+#[async_trait]
+impl<C: ?Sized + Send + 'static> EventWorker<C> for Seen {
+    async fn process(&self, event: &Event, _: &mut C) -> Result<Handled, WorkerError> {
+        self.0.lock().unwrap().push(event.clone());
+        Ok(Handled::Ignored)
+    }
+}
+
+#[tokio::test]
+async fn on_sqlite() {
+    stops(SqliteHarness::default(), "COMMIT").await;
+    stops(SqliteHarness::default(), "ROLLBACK").await;
+}
+
+#[tokio::test]
+async fn on_postgres() {
+    for statement in ["COMMIT", "ROLLBACK", "COMMIT; BEGIN"] {
+        let Some(harness) = PostgresHarness::from_env() else {
+            return;
+        };
+        stops(harness, statement).await;
+    }
+}
+
+#[tokio::test]
+async fn on_mysql() {
+    for statement in [
+        "COMMIT",
+        "ROLLBACK",
+        "COMMIT; BEGIN",
+        "CREATE TABLE IF NOT EXISTS made_by_a_worker (id INT)",
+    ] {
+        let Some(harness) = MySqlHarness::from_env() else {
+            return;
+        };
+        stops(harness, statement).await;
+    }
+}
+
+/// PostgreSQL undoes all of a transaction in which a statement has failed: that is the event's fault.
+#[tokio::test]
+async fn an_error_that_is_passed_over_parks_the_event() {
+    let Some(harness) = PostgresHarness::from_env() else {
+        return;
+    };
+    let harness = Arc::new(harness);
+    let emr = Emr::with_events(5).await;
+    for batch in [1, 100] {
+        let store = harness.store().await;
+        let worker = Runs {
+            apply: Apply::all(&harness),
+            statement: "SELECT 1 / 0",
+            fails: false,
+        };
+        let client = emr.client().batch(batch).build(store.clone(), worker);
+        let processed = client.process_events().await.unwrap();
+        assert_eq!((processed.applied, processed.failed), (4, 1));
+        assert_eq!(applied(harness.as_ref(), &store).await, [1, 2, 4, 5]);
+        let mut work = store.begin().await.unwrap();
+        let query = FailedEventQuery::of(feed_uri());
+        let failed = work.failed_events(&query).await.unwrap();
+        let message = failed[0].failure.message();
+        assert!(message.contains("passed over"), "{message}");
+    }
+}
+
+/// Loses a deadlock against another transaction on purpose, and says nothing of it.
+struct Deadlocks {
+    store: SqlStore<sqlx::MySql>,
+    returns_it: bool,
+}
+
+#[async_trait]
+impl EventWorker<sqlx::MySqlConnection> for Deadlocks {
+    async fn process(
+        &self,
+        event: &Event,
+        conn: &mut sqlx::MySqlConnection,
+    ) -> Result<Handled, WorkerError> {
+        let locks = "SELECT value FROM locked WHERE id = 1 FOR UPDATE";
+        if event.content() != "3" {
+            return Ok(Handled::Applied);
+        }
+        sqlx::query(locks).execute(&mut *conn).await?;
+        // The other has written more, so that it is this one that is undone.
+        let mut other = self.store.pool().begin().await?;
+        let write = "UPDATE locked SET value = value + 1 WHERE id > 1";
+        sqlx::query(write).execute(&mut *other).await?;
+        let waits = tokio::spawn(async move {
+            let write = "UPDATE locked SET value = value + 1 WHERE id = 1";
+            sqlx::query(write).execute(&mut *other).await.unwrap();
+            other.rollback().await.unwrap();
+        });
+        let write = "UPDATE locked SET value = value + 1 WHERE id = 2";
+        let locked = loop {
+            // Until the other waits for this one, too. MariaDB shows nothing new to who asks more often
+            // than every 100 ms.
+            tokio::time::sleep(std::time::Duration::from_millis(150)).await;
+            let waiting = "SELECT COUNT(*) FROM information_schema.innodb_lock_waits";
+            let mut looking = self.store.pool().acquire().await?;
+            let count: i64 = sqlx::query_scalar(waiting).fetch_one(&mut *looking).await?;
+            if count > 0 {
+                break sqlx::query(write).execute(&mut *conn).await;
+            }
+        };
+        waits.await.unwrap();
+        let error = locked.expect_err("it was a deadlock");
+        match self.returns_it {
+            true => Err(error.into()),
+            false => Ok(Handled::Applied),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_deadlock_is_waited_out_or_stops_the_feed() {
+    let Some(harness) = MySqlHarness::from_env() else {
+        return;
+    };
+    let emr = Emr::with_events(5).await;
+    for returns_it in [true, false] {
+        let store = harness.store().await;
+        for statement in [
+            "CREATE TABLE locked (id INT PRIMARY KEY, value INT NOT NULL)",
+            "INSERT INTO locked SELECT seq, 0 FROM seq_1_to_50",
+        ] {
+            let mut conn = store.pool().acquire().await.unwrap();
+            let statement = statement.into_sql_str();
+            <sqlx::MySql as Dialect>::execute(&mut conn, statement, Vec::<Value>::new())
+                .await
+                .unwrap();
+        }
+        let worker = Deadlocks {
+            store: store.clone(),
+            returns_it,
+        };
+        let client = emr.client().build(store.clone(), worker);
+        let error = client.process_events().await.unwrap_err();
+        match (returns_it, error.kind()) {
+            (true, ProcessErrorKind::Waiting { .. })
+            | (false, ProcessErrorKind::BrokenTransaction { .. }) => {}
+            other => panic!("{other:?}"),
+        }
+        let mut work = store.begin().await.unwrap();
+        assert_eq!(work.failed_event_count(&feed_uri()).await.unwrap(), 0);
+        let marker = work.marker(&feed_uri()).await.unwrap();
+        assert_eq!(marker.is_some(), returns_it, "{marker:?}");
+    }
+}
+
+/// Moves the marker itself, through another connection, as some targets do.
+struct MovesMarker<S>(S);
+
+#[async_trait]
+impl<S: ConsumerStore> EventWorker<S::Conn> for MovesMarker<S> {
+    async fn process(&self, event: &Event, _: &mut S::Conn) -> Result<Handled, WorkerError> {
+        let to = Marker::new(feed_uri())
+            .after(event.id().clone())
+            .on_page(event.page_uri().unwrap());
+        let mut work = self.0.begin().await?;
+        let from = work.marker(&feed_uri()).await?;
+        work.move_marker(from.as_ref(), &to).await?;
+        work.commit().await?;
+        Ok(Handled::Applied)
+    }
+}
+
+async fn a_marker_that_was_moved<D, H>(harness: H)
+where
+    D: Dialect,
+    H: Harness<Store = SqlStore<D>, Conn = D::Connection> + 'static,
+{
+    for batch in [1, 100] {
+        let emr = Emr::with_events(12).await;
+        let store = harness.store().await;
+        let worker = MovesMarker(store.clone());
+        let client = emr.client().batch(batch).worker_moves_marker();
+        let client = client.build(store.clone(), worker);
+        let processed =
+            tokio::time::timeout(std::time::Duration::from_secs(60), client.process_events());
+        let processed = processed.await.expect("no deadlock").unwrap();
+        assert_eq!((processed.applied, processed.failed), (12, 0));
+        // Without a word of it, another consumer is at work.
+        emr.publish(13..=13).await;
+        let worker = MovesMarker(store.clone());
+        let client = emr.client().build(store.clone(), worker);
+        let error = client.process_events().await.unwrap_err();
+        assert!(
+            matches!(error.kind(), ProcessErrorKind::Store(_)),
+            "{error:?}"
+        );
+        // The worker's own transaction stands.
+        assert_eq!(client.process_events().await.unwrap().applied, 0);
+    }
+}
+
+#[tokio::test]
+async fn a_worker_that_moves_the_marker_on_postgres() {
+    if let Some(harness) = PostgresHarness::from_env() {
+        a_marker_that_was_moved(harness).await;
+    }
+}
+
+#[tokio::test]
+async fn a_worker_that_moves_the_marker_on_mysql() {
+    if let Some(harness) = MySqlHarness::from_env() {
+        a_marker_that_was_moved(harness).await;
+    }
+}
