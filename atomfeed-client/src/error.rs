@@ -148,6 +148,17 @@ pub enum ProcessErrorKind {
         /// When it is tried again.
         retry_in: Duration,
     },
+    /// More events are parked than is allowed.
+    #[error(
+        "{parked} events of the feed are parked, and it is to stop at {limit}: mend what they fail on and \
+         have them tried again, or allow more (max_failed_events)"
+    )]
+    TooManyFailed {
+        /// How many are parked.
+        parked: u64,
+        /// At how many it stops.
+        limit: u64,
+    },
     /// The worker has ended the transaction that it was lent.
     #[error(
         "the worker has ended its transaction, so that it is in doubt whether {} were applied: see in the \

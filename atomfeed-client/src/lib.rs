@@ -19,5 +19,5 @@ pub use source::{FeedSource, FetchError, InProcessFeedSource, PageRequest, PageR
 pub use source::{HttpFeedSource, HttpFeedSourceBuilder};
 pub use worker::{
     AnyWorker, EventWorker, FailureExt, Handled, Plain, Preparing, PreparingWorker, WorkerError,
-    WorkerFn, worker_fn,
+    WorkerFn, resource_key, worker_fn,
 };

@@ -10,6 +10,8 @@ pub struct Processed {
     pub ignored: u64,
     /// Those that failed: they are parked, or stay parked.
     pub failed: u64,
+    /// Those that were parked unprocessed, behind one of the same key that has failed.
+    pub held: u64,
 }
 
 /// What became of an event, once that is committed.
@@ -33,6 +35,13 @@ pub enum Outcome<'a> {
         /// What the worker said.
         failure: &'a Failure,
     },
+    /// An earlier event of the same key is parked: it waits behind that, unprocessed.
+    Held {
+        /// The event.
+        event: &'a Event,
+        /// The key.
+        key: &'a str,
+    },
     /// It was parked, was tried again, and was applied.
     Retried {
         /// The event.
@@ -46,5 +55,7 @@ pub enum Outcome<'a> {
         failure: &'a Failure,
         /// How often it was tried again by now.
         retries: u32,
+        /// Whether that is as often as is allowed: it is left to a person, and holds back its own key.
+        is_last: bool,
     },
 }

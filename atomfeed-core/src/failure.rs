@@ -69,6 +69,19 @@ pub struct FailedEvent {
     pub failure: Failure,
     /// How often it was tried again since, in vain (column `retries`).
     pub retries: u32,
+    /// Its place among those that are parked; `None` while nobody has given it one, as where another
+    /// program has parked it.
+    pub place: Option<Place>,
+}
+
+/// What a parked event holds back, and when it is to be tried again.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Place {
+    /// While it is parked, later events of its feed with the same key wait behind it; `None` holds none
+    /// back, and waits for none.
+    pub key: Option<String>,
+    /// Not before this; `None` is as soon as nothing of its key is parked before it.
+    pub due_at: Option<DateTime<Utc>>,
 }
 
 impl FailedEvent {
@@ -79,6 +92,7 @@ impl FailedEvent {
             event,
             failure,
             retries,
+            place: None,
         }
     }
 }

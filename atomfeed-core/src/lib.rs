@@ -61,6 +61,6 @@ pub use category::{Category, FeedScope, InvalidCategory};
 pub use clock::{Clock, SystemClock};
 pub use entry_id::EntryId;
 pub use event::{Event, EventRecord, InvalidEvent, NewEvent};
-pub use failure::{FailedEvent, FailedEventRetryLog, Failure, MAX_ERROR_MESSAGE};
+pub use failure::{FailedEvent, FailedEventRetryLog, Failure, MAX_ERROR_MESSAGE, Place};
 pub use feed_uri::{FeedUri, InvalidFeedUri};
 pub use marker::Marker;

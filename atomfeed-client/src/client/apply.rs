@@ -1,6 +1,7 @@
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use atomfeed_core::store::{StoreError, StoreErrorKind, StoreResult, UnitOfWork};
@@ -9,6 +10,7 @@ use atomfeed_core::{Event, Failure, Marker};
 use futures_util::FutureExt;
 
 use super::AtomFeedClient;
+use super::held::message;
 use crate::outcome::{Outcome, Processed};
 use crate::worker::{Handled, Prepared};
 use crate::{ProcessErrorKind, WorkerError};
@@ -32,8 +34,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         let length = events.len();
         let events = match all_prepared(events) {
             Ok(batch) if batch.len() > 1 => {
-                let handled = self.apply_together(&batch, marker, processed).await?;
-                if handled {
+                if self.apply_together(&batch, marker, processed).await? {
                     self.pace.measured(length, begun.elapsed());
                     return Ok(());
                 }
@@ -70,6 +71,63 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         };
         let to = self.marker_behind(last);
         let mut work = self.store.begin().await?;
+        let keys = match self.parked.load(Ordering::Relaxed) {
+            // Nobody asks.
+            0 => vec![None; batch.len()],
+            _ => {
+                let keys = batch.iter();
+                keys.map(|(event, prepared)| self.worker.key(event, Some(prepared)))
+                    .collect::<Vec<_>>()
+            }
+        };
+        let held = self.held(work.as_mut(), &keys).await?;
+        let keyed = batch.iter().zip(&keys);
+        let (waiting, free): (Vec<_>, Vec<_>) = keyed.partition(|(_, key)| {
+            let key = key.as_deref();
+            key.is_some_and(|key| held.contains(key))
+        });
+        let free: Vec<_> = free.into_iter().map(|(ready, _)| ready).collect();
+        let handled = match self.work_together(work.as_mut(), &free).await? {
+            Together::Handled(handled) => handled,
+            Together::Failed => {
+                work.rollback().await?;
+                return Ok(false);
+            }
+            // The connection is closed with it: in which state it is nobody knows.
+            Together::Lost => return Ok(false),
+        };
+        for ((event, _), key) in &waiting {
+            let key = key.as_deref().unwrap_or_default();
+            self.hold(work.as_mut(), event, key).await?;
+        }
+        self.move_marker(work.as_mut(), marker.as_ref(), &to)
+            .await?;
+        work.commit().await?;
+        *marker = Some(to);
+        self.outages.over();
+        let mut handled = handled.into_iter();
+        for ((event, _), key) in batch.iter().zip(&keys) {
+            match key.as_deref().filter(|key| held.contains(*key)) {
+                Some(key) => self.tell_held(event, key, processed),
+                None => {
+                    let handled = handled.next().unwrap_or(Handled::Applied);
+                    self.tell(event, handled, processed).await;
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Hands a worker several events in an open transaction.
+    async fn work_together(
+        &self,
+        work: &mut dyn UnitOfWork<Conn = C>,
+        batch: &[&(Arc<Event>, Prepared)],
+    ) -> Result<Together, ProcessErrorKind> {
+        if batch.is_empty() {
+            return Ok(Together::Handled(Vec::new()));
+        }
+        let events = || batch.iter().map(|(event, _)| event.as_ref());
         let processing = self.worker.process_batch(batch, work.conn());
         let handled = match self.bounded(processing).await {
             Ok(handled) if handled.len() == batch.len() => handled,
@@ -83,33 +141,20 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
                     "process_batch has not said of each event how it was handled; they are handed over \
                      one by one"
                 );
-                work.rollback().await?;
-                return Ok(false);
+                return Ok(Together::Failed);
             }
             Err(Halted::Error(error)) => {
-                let events = batch.iter().map(|(event, _)| event.as_ref());
-                self.undo(work, &error, events).await?;
+                self.see_that_it_is_whole(work, &error, events()).await?;
                 tracing::debug!(feed = %self.feed, %error, "a batch failed; one by one");
-                return Ok(false);
+                return Ok(Together::Failed);
             }
-            // The connection is closed with it: in which state it is nobody knows.
-            Err(Halted::Lost(_)) => return Ok(false),
+            Err(Halted::Lost(_)) => return Ok(Together::Lost),
         };
-        if let Err(error) = work.take_back().await {
-            return match error.kind() {
-                StoreErrorKind::Aborted => Ok(false),
-                _ => Err(self.in_doubt(error, batch.iter().map(|(event, _)| event.as_ref()))),
-            };
+        match work.take_back().await {
+            Ok(()) => Ok(Together::Handled(handled)),
+            Err(error) if error.kind() == StoreErrorKind::Aborted => Ok(Together::Failed),
+            Err(error) => Err(self.in_doubt(error, events())),
         }
-        self.move_marker(work.as_mut(), marker.as_ref(), &to)
-            .await?;
-        work.commit().await?;
-        *marker = Some(to);
-        self.outages.over();
-        for ((event, _), handled) in batch.iter().zip(handled) {
-            self.tell(event, handled, processed).await;
-        }
-        Ok(true)
     }
 
     /// Applies an event and moves the marker, or parks it and moves the marker.
@@ -121,6 +166,19 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         to: &Marker,
         processed: &mut Processed,
     ) -> Result<(), ProcessErrorKind> {
+        let key = self.worker.key(event, prepared.as_ref().ok());
+        if self.parked.load(Ordering::Relaxed) > 0 {
+            let mut work = self.store.begin().await?;
+            let held = self.held(work.as_mut(), [&key]).await?;
+            if let Some(key) = held.into_iter().next() {
+                self.hold(work.as_mut(), event, &key).await?;
+                work.move_marker(from, to).await?;
+                work.commit().await?;
+                self.tell_held(event, &key, processed);
+                return Ok(());
+            }
+            work.rollback().await?;
+        }
         let error = match self.work(event, prepared).await? {
             Ok((mut work, handled)) => {
                 self.move_marker(work.as_mut(), from, to).await?;
@@ -132,18 +190,15 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             Err(error) => error,
         };
         self.wait_if_transient(event, &error)?;
-        let page = event.page_uri().unwrap_or_default();
-        let message = format!(
-            "Failed processing event in feed [{page}] \n{}",
-            error.report()
-        );
+        let message = message(event, &error.report());
         let failure = Failure::new(message, self.settings.clock.now());
         // In a transaction of its own: in the failed one, a database may refuse every statement.
         let mut work = self.store.begin().await?;
-        work.park(event, &failure).await?;
+        self.park(work.as_mut(), event, &failure, key).await?;
         work.move_marker(from, to).await?;
         work.commit().await?;
         self.outages.over();
+        self.parked.fetch_add(1, Ordering::Relaxed);
         processed.failed += 1;
         tracing::warn!(feed = %self.feed, event = %event.id(), %error, "event parked");
         (self.settings.on_outcome)(&Outcome::Parked {
@@ -185,7 +240,9 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         let handled = match self.bounded(processing).await {
             Ok(handled) => handled,
             Err(Halted::Error(error)) => {
-                self.undo(work, &error, [event]).await?;
+                self.see_that_it_is_whole(work.as_mut(), &error, [event])
+                    .await?;
+                work.rollback().await?;
                 return Ok(Err(error));
             }
             Err(Halted::Lost(error)) => return Ok(Err(error)),
@@ -197,10 +254,10 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         }
     }
 
-    /// Undoes what a worker wrote that has returned an error.
-    async fn undo<'a>(
+    /// Whether a worker that has returned an error has left the transaction as it was.
+    async fn see_that_it_is_whole<'a>(
         &self,
-        mut work: Box<dyn UnitOfWork<Conn = C>>,
+        work: &mut dyn UnitOfWork<Conn = C>,
         error: &WorkerError,
         events: impl IntoIterator<Item = &'a Event>,
     ) -> Result<(), ProcessErrorKind> {
@@ -211,7 +268,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         {
             return Err(self.in_doubt(broken, events));
         }
-        Ok(work.rollback().await?)
+        Ok(())
     }
 
     fn in_doubt<'a>(
@@ -293,6 +350,16 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             }
         }
     }
+}
+
+/// What became of several events that a worker was handed.
+enum Together {
+    /// How each was handled.
+    Handled(Vec<Handled>),
+    /// One of them failed; nothing of the transaction is to last.
+    Failed,
+    /// The same, and the connection may be in any state.
+    Lost,
 }
 
 /// Why a worker came to no end of its own.

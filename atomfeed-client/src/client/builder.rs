@@ -23,7 +23,13 @@ impl AtomFeedClientBuilder {
     pub(super) fn new(feed: FeedUri, source: Arc<dyn FeedSource>) -> Self {
         let settings = Settings {
             start: StartPosition::default(),
-            max_retries: 5,
+            max_retries: 10,
+            retry_delays: Backoff {
+                first: Duration::from_secs(15),
+                longest: Duration::from_secs(60 * 60),
+                ..Backoff::default()
+            },
+            max_failed_events: None,
             prepare_ahead: 4,
             batch: 100,
             batch_time: Duration::from_secs(1),
@@ -49,9 +55,25 @@ impl AtomFeedClientBuilder {
         self
     }
 
-    /// Sets how often a parked event is tried again before it is left to a person; else 5 times.
+    /// Sets how often a parked event is tried again before it is left to a person; else 10 times. It
+    /// goes on holding back later events of its [key](crate::EventWorker::key), and no others.
     pub fn max_retries(mut self, retries: u32) -> Self {
         self.settings.max_retries = retries;
+        self
+    }
+
+    /// Sets how long a parked event waits after a retry that failed: `first`, then each time twice as
+    /// long, up to `longest`, give or take; else 15 s and an hour.
+    pub fn retry_delays(mut self, first: Duration, longest: Duration) -> Self {
+        self.settings.retry_delays.first = first;
+        self.settings.retry_delays.longest = longest;
+        self
+    }
+
+    /// Stops the feed while so many of its events are parked, as the original library does (at 5 there);
+    /// else it never stops for that.
+    pub fn max_failed_events(mut self, events: u64) -> Self {
+        self.settings.max_failed_events = Some(events);
         self
     }
 

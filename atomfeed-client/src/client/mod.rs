@@ -4,6 +4,7 @@ mod afresh;
 mod ahead;
 mod apply;
 mod builder;
+mod held;
 mod intake;
 mod outage;
 mod pace;
@@ -14,6 +15,7 @@ mod start;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use atomfeed_core::atom::ReadLimits;
@@ -76,6 +78,8 @@ pub struct AtomFeedClient<C: ?Sized> {
     settings: Settings,
     pace: Pace,
     outages: Outages,
+    /// How many events of the feed are parked, as it was counted last and has grown since.
+    parked: AtomicU64,
 }
 
 /// What [`AtomFeedClientBuilder`] sets.
@@ -83,6 +87,8 @@ pub struct AtomFeedClient<C: ?Sized> {
 struct Settings {
     start: StartPosition,
     max_retries: u32,
+    retry_delays: Backoff,
+    max_failed_events: Option<u64>,
     prepare_ahead: usize,
     batch: usize,
     batch_time: Duration,
@@ -134,6 +140,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             settings,
             pace: Pace::default(),
             outages: Outages::default(),
+            parked: AtomicU64::new(0),
         }
     }
 
@@ -190,12 +197,14 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             return Ok(());
         };
         let unread = page.events_behind(marker.as_ref())?;
+        self.look_at_parked().await?;
         let mut intake = Intake::new(self, page, unread);
         loop {
             let mut batch = Vec::new();
             let mut broken = None;
             let mut end = None;
             let most = self.batch_size();
+            self.must_not_be_too_many()?;
             // A page that is being fetched is not waited for while there is something to do.
             while batch.len() < most && (batch.is_empty() || intake.is_ready()) {
                 // A stop that came meanwhile goes first: biased, as run_until_cancelled is.

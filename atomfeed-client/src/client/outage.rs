@@ -26,6 +26,25 @@ impl Default for Backoff {
     }
 }
 
+impl Backoff {
+    /// The delays, from the first on.
+    pub(super) fn delays(&self) -> ExponentialBackoff {
+        ExponentialBuilder::default()
+            .with_min_delay(self.first)
+            .with_max_delay(self.longest)
+            .without_max_times()
+            .with_jitter()
+            .build()
+    }
+
+    /// The delay before trying for the `n`-th time again, from 0 on.
+    pub(super) fn delay(&self, n: u32) -> Duration {
+        // Long before, it is the longest.
+        let nth = self.delays().nth(n.min(64) as usize);
+        nth.unwrap_or(self.longest)
+    }
+}
+
 /// Something around is down, and is waited for: outlives a round of the client.
 #[derive(Debug, Default)]
 pub(super) struct Outages(Mutex<Option<Outage>>);
@@ -84,12 +103,7 @@ impl Outages {
             error: String::new(),
             since: now,
             until: now,
-            delays: ExponentialBuilder::default()
-                .with_min_delay(backoff.first)
-                .with_max_delay(backoff.longest)
-                .without_max_times()
-                .with_jitter()
-                .build(),
+            delays: backoff.delays(),
         });
         if now - known.since >= backoff.patience {
             return None;

@@ -1,7 +1,9 @@
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use atomfeed_core::store::{FailedEventQuery, StoreErrorKind, StoreResult};
 use atomfeed_core::{FailedEvent, Failure};
+use chrono::{DateTime, TimeDelta, Utc};
 use tokio_util::sync::CancellationToken;
 
 use super::AtomFeedClient;
@@ -14,9 +16,25 @@ use crate::{ProcessError, ProcessErrorKind, WorkerError};
 /// How many failed events are read at once.
 const BATCH: u32 = 100;
 
+/// Later than anything is due, and a time that every database knows.
+const FAR: DateTime<Utc> = match DateTime::from_timestamp(253_370_764_800, 0) {
+    Some(time) => time,
+    None => DateTime::<Utc>::MAX_UTC,
+};
+
+/// One pass over what is parked.
+#[derive(Default)]
+struct Pass {
+    afresh: Afresh,
+    /// Those that have failed in it, which are not tried twice.
+    failed: HashSet<i64>,
+    succeeded: u64,
+}
+
 impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
-    /// Tries every parked event of the feed again, once, in the order in which they were parked,
-    /// except those that were tried as often as is allowed. What succeeds is parked no longer.
+    /// Tries every parked event of the feed again that is due, in the order in which they were parked,
+    /// except those that were tried as often as is allowed. What succeeds is parked no longer, and those
+    /// that waited behind it for its key are tried next, in their order.
     ///
     /// # Errors
     ///
@@ -30,8 +48,8 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         self.retry_until(&CancellationToken::new(), limit).await
     }
 
-    /// Tries every parked event of the feed again, also those that were tried as often as is
-    /// allowed.
+    /// Tries every parked event of the feed again, also those that are not due yet, or were tried as
+    /// often as is allowed; not those that wait behind one that fails.
     ///
     /// # Errors
     ///
@@ -68,42 +86,123 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         if let Some(waiting) = self.outages.now() {
             return Err(waiting.into());
         }
-        let mut query = FailedEventQuery::of(self.feed.clone())
+        self.look_at_parked().await?;
+        // Who asks for all of them does not wait until they are due.
+        let by = match retries_below {
+            Some(_) => self.settings.clock.now(),
+            None => FAR,
+        };
+        let due = FailedEventQuery::of(self.feed.clone())
             .retries_below(retries_below)
+            .due_by(by)
             .limit(BATCH);
-        let mut afresh = Afresh::default();
-        while !stop.is_cancelled() {
-            let failed = self.failed_events(&query).await?;
-            let Some(last) = failed.last() else {
+        let mut pass = Pass::default();
+        // What succeeds lets others become due: until nothing does any more.
+        loop {
+            let before = pass.succeeded;
+            let mut query = due.clone();
+            loop {
+                let failed = self.failed_events(&query).await?;
+                let Some(last) = failed.last() else { break };
+                query = query.after(last.id);
+                let is_over = self.retry_these(failed, stop, &mut pass, processed).await?;
+                if is_over {
+                    return Ok(());
+                }
+            }
+            if pass.succeeded == before {
                 return Ok(());
+            }
+        }
+    }
+
+    /// Tries rows again, and, after each that succeeds, those that wait behind it. True when it was told
+    /// to stop.
+    async fn retry_these(
+        &self,
+        failed: Vec<FailedEvent>,
+        stop: &CancellationToken,
+        pass: &mut Pass,
+        processed: &mut Processed,
+    ) -> Result<bool, ProcessErrorKind> {
+        let failed = failed.into_iter();
+        let failed = failed.filter(|failed| !pass.failed.contains(&failed.id));
+        let failed = failed.collect();
+        let items = self
+            .as_the_feed_has_them(&mut pass.afresh, failed)
+            .await
+            .into_iter()
+            .map(|failed| (Arc::new(failed.event.clone()), failed));
+        let items: Vec<_> = items.collect();
+        let mut ahead = Ahead::new(&self.worker, self.settings.prepare_ahead, items);
+        loop {
+            let Some(next) = stop.run_until_cancelled(ahead.next()).await else {
+                return Ok(true);
             };
-            query = query.after(last.id);
-            let items = self
-                .as_the_feed_has_them(&mut afresh, failed)
-                .await
-                .into_iter()
-                .map(|failed| (Arc::new(failed.event.clone()), failed));
-            let mut ahead = Ahead::new(&self.worker, self.settings.prepare_ahead, items);
-            while let Some(Some((failed, prepared))) = stop.run_until_cancelled(ahead.next()).await
-            {
-                match self.retry(&failed, prepared).await {
-                    Ok(Some(Handled::Applied)) => processed.applied += 1,
-                    Ok(Some(Handled::Ignored)) => processed.ignored += 1,
-                    Ok(None) => processed.failed += 1,
-                    Err(ProcessErrorKind::Store(error))
-                        if error.kind() == StoreErrorKind::Conflict =>
-                    {
-                        tracing::info!(
-                            feed = %self.feed,
-                            event = %failed.event.id(),
-                            "somebody else has dealt with a failed event"
-                        );
+            let Some((failed, prepared)) = next else {
+                return Ok(false);
+            };
+            let has_succeeded = self.retry_one(&failed, prepared, pass, processed).await?;
+            let key = failed.place.as_ref().and_then(|place| place.key.as_deref());
+            let Some(key) = key.filter(|_| has_succeeded) else {
+                continue;
+            };
+            let mut behind = FailedEventQuery::of(self.feed.clone())
+                .key(key)
+                .after(failed.id)
+                .limit(BATCH);
+            'key: loop {
+                let waiting = self.failed_events(&behind).await?;
+                let Some(last) = waiting.last() else { break };
+                behind = behind.after(last.id);
+                for failed in waiting {
+                    if stop.is_cancelled() {
+                        return Ok(true);
                     }
-                    Err(error) => return Err(error),
+                    let mut known = self
+                        .as_the_feed_has_them(&mut pass.afresh, vec![failed])
+                        .await;
+                    // Not to be had now: those behind it wait on.
+                    let Some(failed) = known.pop() else {
+                        break 'key;
+                    };
+                    let event = Arc::new(failed.event.clone());
+                    let prepared = self.worker.prepare(event).await;
+                    if !self.retry_one(&failed, prepared, pass, processed).await? {
+                        break 'key;
+                    }
                 }
             }
         }
-        Ok(())
+    }
+
+    /// True when the event is parked no longer.
+    async fn retry_one(
+        &self,
+        failed: &FailedEvent,
+        prepared: Result<Prepared, WorkerError>,
+        pass: &mut Pass,
+        processed: &mut Processed,
+    ) -> Result<bool, ProcessErrorKind> {
+        match self.retry(failed, prepared).await {
+            Ok(Some(Handled::Applied)) => processed.applied += 1,
+            Ok(Some(Handled::Ignored)) => processed.ignored += 1,
+            Ok(None) => {
+                processed.failed += 1;
+                pass.failed.insert(failed.id);
+                return Ok(false);
+            }
+            Err(ProcessErrorKind::Store(error)) if error.kind() == StoreErrorKind::Conflict => {
+                tracing::info!(
+                    feed = %self.feed,
+                    event = %failed.event.id(),
+                    "somebody else has dealt with a failed event"
+                );
+            }
+            Err(error) => return Err(error),
+        }
+        pass.succeeded += 1;
+        Ok(true)
     }
 
     /// Without those whose content cannot be looked up now: they stay parked, and untried.
@@ -158,17 +257,35 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             }
             Err(error) => error,
         };
-        self.wait_if_transient(event, &error)?;
-        let failure = Failure::new(error.report(), self.settings.clock.now());
+        let now = self.settings.clock.now();
+        let mut place = failed.place.clone().unwrap_or_default();
+        let due_in = |delay| TimeDelta::from_std(delay).ok().map(|delay| now + delay);
         let mut work = self.store.begin().await?;
+        if error.is_transient() {
+            // That counts for no retry; but others are to have their turn before it.
+            let retry_in = self.settings.backoff.longest;
+            place.due_at = due_in(retry_in);
+            work.place(&self.feed, failed.id, &place).await?;
+            work.commit().await?;
+            return Err(ProcessErrorKind::Waiting {
+                event: event.id().to_string(),
+                error: error.to_string(),
+                retry_in,
+            });
+        }
+        let failure = Failure::new(error.report(), now);
         work.record_failed_retry(failed, &failure).await?;
+        place.due_at = due_in(self.settings.retry_delays.delay(failed.retries));
+        work.place(&self.feed, failed.id, &place).await?;
         work.commit().await?;
-        let retries = failed.retries + 1;
-        tracing::warn!(feed = %self.feed, event = %event.id(), retries, %error, "retry failed");
+        let retries = failed.retries.saturating_add(1);
+        let is_last = retries >= self.settings.max_retries;
+        tracing::warn!(feed = %self.feed, event = %event.id(), retries, %error, is_last, "retry failed");
         (self.settings.on_outcome)(&Outcome::RetryFailed {
             event,
             failure: &failure,
             retries,
+            is_last,
         });
         Ok(None)
     }

@@ -30,9 +30,11 @@ pub(crate) trait Handler<C: ?Sized + Send>: Send + Sync {
     /// Applies several events, each with what was brought for it.
     async fn process_batch(
         &self,
-        events: &[(Arc<Event>, Prepared)],
+        events: &[&(Arc<Event>, Prepared)],
         conn: &mut C,
     ) -> Result<Vec<Handled>, WorkerError>;
+
+    fn key(&self, event: &Event, prepared: Option<&Prepared>) -> Option<String>;
 
     /// Whether each event is to have a transaction of its own.
     fn has_other_effects(&self) -> bool;
@@ -64,11 +66,15 @@ impl<C: ?Sized + Send + 'static, W: EventWorker<C>> Handler<C> for Plain<W> {
 
     async fn process_batch(
         &self,
-        events: &[(Arc<Event>, Prepared)],
+        events: &[&(Arc<Event>, Prepared)],
         conn: &mut C,
     ) -> Result<Vec<Handled>, WorkerError> {
         let events: Vec<_> = events.iter().map(|(event, _)| event.as_ref()).collect();
         self.0.process_batch(&events, conn).await
+    }
+
+    fn key(&self, event: &Event, _prepared: Option<&Prepared>) -> Option<String> {
+        self.0.key(event)
     }
 
     fn has_other_effects(&self) -> bool {
@@ -106,7 +112,7 @@ impl<C: ?Sized + Send + 'static, W: PreparingWorker<C>> Handler<C> for Preparing
 
     async fn process_batch(
         &self,
-        events: &[(Arc<Event>, Prepared)],
+        events: &[&(Arc<Event>, Prepared)],
         conn: &mut C,
     ) -> Result<Vec<Handled>, WorkerError> {
         let mut typed = Vec::with_capacity(events.len());
@@ -114,6 +120,11 @@ impl<C: ?Sized + Send + 'static, W: PreparingWorker<C>> Handler<C> for Preparing
             typed.push((event.as_ref(), downcast::<W::Prepared>(prepared)?));
         }
         self.0.process_batch(&typed, conn).await
+    }
+
+    fn key(&self, event: &Event, prepared: Option<&Prepared>) -> Option<String> {
+        self.0
+            .key(event, prepared.and_then(|any| any.downcast_ref()))
     }
 
     fn has_other_effects(&self) -> bool {

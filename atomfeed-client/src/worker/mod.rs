@@ -4,6 +4,7 @@ mod closure;
 mod error;
 mod handled;
 mod handler;
+mod key;
 mod kind;
 
 use async_trait::async_trait;
@@ -13,6 +14,7 @@ pub use closure::{WorkerFn, worker_fn};
 pub use error::{FailureExt, WorkerError};
 pub use handled::Handled;
 pub(crate) use handler::{Handler, Prepared};
+pub use key::resource_key;
 pub(crate) use kind::into_handler;
 pub use kind::{AnyWorker, Plain, Preparing};
 
@@ -105,6 +107,15 @@ pub trait EventWorker<C: ?Sized + Send>: Send + Sync + 'static {
             handled.push(self.process(event, conn).await?);
         }
         Ok(handled)
+    }
+
+    /// By what events are kept in order when one of them fails: while it is parked, later events with
+    /// the same key wait behind it, and everything else flows. `None` waits for nothing. Unless it is
+    /// written otherwise, the [resource that the event names](resource_key).
+    ///
+    /// Order per patient is for the worker to say: it knows how its resources name one.
+    fn key(&self, event: &Event) -> Option<String> {
+        resource_key(event)
     }
 
     /// Whether the worker does something that does not end with the transaction (sends a message,
@@ -203,6 +214,11 @@ pub trait PreparingWorker<C: ?Sized + Send>: Send + Sync + 'static {
             handled.push(self.process(event, prepared, conn).await?);
         }
         Ok(handled)
+    }
+
+    /// As [`EventWorker::key`], also by what was brought for the event, if that could be brought.
+    fn key(&self, event: &Event, _prepared: Option<&Self::Prepared>) -> Option<String> {
+        resource_key(event)
     }
 
     /// As [`EventWorker::has_other_effects`].

@@ -3,6 +3,7 @@
 //! killed wherever it waits for a page or for its worker; then it starts again, and in the end every
 //! event is applied exactly once.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -16,7 +17,7 @@ use atomfeed_core::store::{
     ConsumerStore, FailedEventQuery, FailedEventStore, MarkerStore, StoreError, StoreErrorKind,
     StoreResult, UnitOfWork,
 };
-use atomfeed_core::{EntryId, FailedEvent, FailedEventRetryLog, Failure, FeedUri, Marker};
+use atomfeed_core::{EntryId, FailedEvent, FailedEventRetryLog, Failure, FeedUri, Marker, Place};
 use tokio::sync::Notify;
 
 use crate::feeds::{Apply, Emr, applied, feed_uri, on_every_store};
@@ -166,8 +167,20 @@ impl<C: ?Sized + Send + 'static> MarkerStore for FaultyWork<C> {
 
 #[async_trait]
 impl<C: ?Sized + Send + 'static> FailedEventStore for FaultyWork<C> {
-    async fn park(&mut self, event: &Event, failure: &Failure) -> StoreResult<()> {
+    async fn park(&mut self, event: &Event, failure: &Failure) -> StoreResult<i64> {
         self.plan.call(self.work.park(event, failure)).await
+    }
+
+    async fn place(&mut self, feed_uri: &FeedUri, id: i64, place: &Place) -> StoreResult<()> {
+        self.plan.call(self.work.place(feed_uri, id, place)).await
+    }
+
+    async fn held_keys(
+        &mut self,
+        feed_uri: &FeedUri,
+        keys: &[&str],
+    ) -> StoreResult<HashSet<String>> {
+        self.plan.call(self.work.held_keys(feed_uri, keys)).await
     }
 
     async fn failed_events(&mut self, query: &FailedEventQuery) -> StoreResult<Vec<FailedEvent>> {

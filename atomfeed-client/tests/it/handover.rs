@@ -3,6 +3,7 @@
 //! column, beside what the original leaves for the same pages and failures.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use atomfeed_client::{AtomFeedClient, Event};
 use atomfeed_core::store::conformance::{Harness, MySqlHarness, PostgresHarness, SqliteHarness};
@@ -81,6 +82,9 @@ where
 
     fn client(&self, fails: fn(&Event) -> bool) -> AtomFeedClient<D::Connection> {
         AtomFeedClient::builder(feed_uri(), pages())
+            // As the original does it: no more than that, and without waiting.
+            .max_retries(5)
+            .retry_delays(Duration::ZERO, Duration::ZERO)
             .clock(Noon)
             .build(self.store.clone(), Apply::but(&self.harness, fails))
     }

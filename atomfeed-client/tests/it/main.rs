@@ -12,6 +12,7 @@ mod feeds;
 mod gone;
 mod handover;
 mod loss;
+mod order;
 mod outages;
 mod preparing;
 mod real_feeds;

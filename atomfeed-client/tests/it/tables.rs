@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use atomfeed_client::{AtomFeedClient, Event, StartPosition};
 use atomfeed_core::store::SqliteStore;
@@ -44,6 +45,9 @@ impl Lab {
 
     fn client(&self, fails: fn(&Event) -> bool) -> AtomFeedClient<sqlx::SqliteConnection> {
         AtomFeedClient::builder(feed_uri(), pages())
+            // As the original does it: no more than that, and without waiting.
+            .max_retries(5)
+            .retry_delays(Duration::ZERO, Duration::ZERO)
             .clock(Noon)
             .build(self.store.clone(), Apply::but(&self.harness, fails))
     }

@@ -77,7 +77,12 @@ CREATE TABLE IF NOT EXISTS atomfeed_failed_events (
   event_id LONGTEXT,
   event_content LONGTEXT,
   error_hash_code BIGINT,
-  title LONGTEXT
+  title LONGTEXT,
+  placed SMALLINT NOT NULL DEFAULT 0,
+  event_key LONGTEXT,
+  order_key VARCHAR(36),
+  due_at DATETIME(6),
+  KEY atomfeed_failed_events_order_idx (order_key, failed_event_id)
 ) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
 -- Ours: the rows that failed_event_retry_log cannot hold, or where there is none.

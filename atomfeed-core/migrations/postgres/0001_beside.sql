@@ -76,8 +76,13 @@ CREATE TABLE atomfeed_failed_events (
   event_id TEXT,
   event_content TEXT,
   error_hash_code BIGINT,
-  title TEXT
+  title TEXT,
+  placed SMALLINT NOT NULL DEFAULT 0,
+  event_key TEXT,
+  order_key VARCHAR(36),
+  due_at TIMESTAMPTZ
 );
+CREATE INDEX atomfeed_failed_events_order_idx ON atomfeed_failed_events (order_key, failed_event_id);
 
 -- Ours: the rows that failed_event_retry_log cannot hold, or where there is none.
 CREATE TABLE atomfeed_failed_event_retry_log (

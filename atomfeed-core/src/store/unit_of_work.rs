@@ -1,7 +1,10 @@
+use std::collections::HashSet;
+
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 
 use super::StoreResult;
-use crate::{EntryId, Event, FailedEvent, FailedEventRetryLog, Failure, FeedUri, Marker};
+use crate::{EntryId, Event, FailedEvent, FailedEventRetryLog, Failure, FeedUri, Marker, Place};
 
 /// A consumer's database: opens transactions.
 #[async_trait]
@@ -103,12 +106,22 @@ pub trait MarkerStore: Send {
 /// The events that failed and wait (tables `failed_events`, `failed_event_retry_log`).
 #[async_trait]
 pub trait FailedEventStore: Send {
-    /// Parks an event with its first failure, with no retries.
+    /// Parks an event with its first failure, with no retries, and says under which id.
     ///
     /// # Errors
     ///
     /// This and every other call: as the database has it.
-    async fn park(&mut self, event: &Event, failure: &Failure) -> StoreResult<()>;
+    async fn park(&mut self, event: &Event, failure: &Failure) -> StoreResult<i64>;
+
+    /// Gives a parked event its place: what it holds back, and when it is to be tried again.
+    async fn place(&mut self, feed_uri: &FeedUri, id: i64, place: &Place) -> StoreResult<()>;
+
+    /// Which of these keys parked events of a feed have.
+    async fn held_keys(
+        &mut self,
+        feed_uri: &FeedUri,
+        keys: &[&str],
+    ) -> StoreResult<HashSet<String>>;
 
     /// Failed events in the order in which they were parked; each [`Event::is_retry`].
     async fn failed_events(&mut self, query: &FailedEventQuery) -> StoreResult<Vec<FailedEvent>>;
@@ -156,6 +169,12 @@ pub struct FailedEventQuery {
     pub retries_below: Option<u32>,
     /// At most so many.
     pub limit: u32,
+    /// Only those that have no place yet.
+    pub unplaced: bool,
+    /// Only those of whose key none is parked before them, and that are due by this time.
+    pub due_by: Option<DateTime<Utc>>,
+    /// Only those with this key.
+    pub key: Option<String>,
 }
 
 impl FailedEventQuery {
@@ -166,7 +185,31 @@ impl FailedEventQuery {
             after: 0,
             retries_below: None,
             limit: 100,
+            unplaced: false,
+            due_by: None,
+            key: None,
         }
+    }
+
+    /// Only those with this key.
+    #[must_use]
+    pub fn key(mut self, key: impl Into<String>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    /// Only those that have no place yet.
+    #[must_use]
+    pub fn unplaced(mut self) -> Self {
+        self.unplaced = true;
+        self
+    }
+
+    /// Only those of whose key none is parked before them, and that are due by this time.
+    #[must_use]
+    pub fn due_by(mut self, time: DateTime<Utc>) -> Self {
+        self.due_by = Some(time);
+        self
     }
 
     /// Only ids above this: the last one of the page before.

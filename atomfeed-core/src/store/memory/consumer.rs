@@ -1,3 +1,4 @@
+use std::collections::{HashMap, HashSet};
 use std::ops::Bound::{Excluded, Unbounded};
 
 use async_trait::async_trait;
@@ -7,7 +8,7 @@ use super::transaction::merged;
 use crate::store::{
     FailedEventQuery, FailedEventStore, MarkerStore, StoreError, StoreResult, UnitOfWork,
 };
-use crate::{EntryId, Event, FailedEvent, FailedEventRetryLog, Failure, FeedUri, Marker};
+use crate::{EntryId, Event, FailedEvent, FailedEventRetryLog, Failure, FeedUri, Marker, Place};
 
 #[async_trait]
 impl UnitOfWork for MemoryConnection {
@@ -61,7 +62,7 @@ impl MarkerStore for MemoryConnection {
 
 #[async_trait]
 impl FailedEventStore for MemoryConnection {
-    async fn park(&mut self, event: &Event, failure: &Failure) -> StoreResult<()> {
+    async fn park(&mut self, event: &Event, failure: &Failure) -> StoreResult<i64> {
         let id = self
             .pending
             .last_failed_id
@@ -73,12 +74,58 @@ impl FailedEventStore for MemoryConnection {
         let event = event.clone().with_tags_column(&tags).as_retry(true);
         let failed = FailedEvent::new(id, event, failure.clone(), 0);
         self.pending.failed.insert(id, Some(failed));
+        Ok(id)
+    }
+
+    async fn place(&mut self, _feed_uri: &FeedUri, id: i64, place: &Place) -> StoreResult<()> {
+        let row = match self.pending.failed.get(&id) {
+            Some(pending) => pending.clone(),
+            None => self.tables().failed.get(&id).cloned(),
+        };
+        if let Some(mut row) = row {
+            row.place = Some(place.clone());
+            self.pending.failed.insert(id, Some(row));
+        }
         Ok(())
+    }
+
+    async fn held_keys(
+        &mut self,
+        feed_uri: &FeedUri,
+        keys: &[&str],
+    ) -> StoreResult<HashSet<String>> {
+        let tables = self.tables();
+        let failed = merged(&tables.failed, &self.pending.failed, ..);
+        let failed = failed.filter(|(_, failed)| failed.event.feed_uri() == feed_uri);
+        let held = failed.filter_map(|(_, failed)| key(failed));
+        Ok(held
+            .filter(|key| keys.contains(key))
+            .map(str::to_owned)
+            .collect())
     }
 
     async fn failed_events(&mut self, query: &FailedEventQuery) -> StoreResult<Vec<FailedEvent>> {
         let tables = self.tables();
         let after = (Excluded(query.after), Unbounded);
+        // Of whose key none is parked before them: the first of each key.
+        let mut first = HashMap::new();
+        if query.due_by.is_some() {
+            for (id, failed) in merged(&tables.failed, &self.pending.failed, ..) {
+                if let Some(key) =
+                    key(failed).filter(|_| *failed.event.feed_uri() == query.feed_uri)
+                {
+                    first.entry(key).or_insert(*id);
+                }
+            }
+        }
+        let is_due = |failed: &&FailedEvent| {
+            let place = failed.place.as_ref();
+            query.due_by.is_none_or(|by| {
+                let due_at = place.and_then(|place| place.due_at);
+                let is_first = |key| first.get(key) == Some(&failed.id);
+                due_at.is_none_or(|at| at <= by) && key(failed).is_none_or(is_first)
+            })
+        };
         let failed = merged(&tables.failed, &self.pending.failed, after)
             .map(|(_, failed)| failed)
             .filter(|failed| *failed.event.feed_uri() == query.feed_uri)
@@ -86,7 +133,10 @@ impl FailedEventStore for MemoryConnection {
                 query
                     .retries_below
                     .is_none_or(|below| failed.retries < below)
-            });
+            })
+            .filter(|failed| query.key.is_none() || key(failed) == query.key.as_deref())
+            .filter(|failed| !query.unplaced || failed.place.is_none())
+            .filter(is_due);
         Ok(failed.take(query.limit as usize).cloned().collect())
     }
 
@@ -146,6 +196,10 @@ impl FailedEventStore for MemoryConnection {
         let log = merged(&tables.retry_log, &self.pending.retry_log, range);
         Ok(log.map(|(_, log)| log.clone()).collect())
     }
+}
+
+fn key(failed: &FailedEvent) -> Option<&str> {
+    failed.place.as_ref()?.key.as_deref()
 }
 
 impl MemoryConnection {

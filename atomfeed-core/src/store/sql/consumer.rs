@@ -1,3 +1,5 @@
+use std::collections::{HashMap, HashSet};
+
 use async_trait::async_trait;
 use sqlx::SqlSafeStr;
 use sqlx::pool::PoolConnection;
@@ -9,7 +11,8 @@ use crate::store::{
     ConsumerStore, FailedEventQuery, FailedEventStore, MarkerStore, StoreError, StoreErrorKind,
     StoreResult, UnitOfWork,
 };
-use crate::{EntryId, Event, FailedEvent, FailedEventRetryLog, Failure, FeedUri, Marker};
+use crate::{EntryId, Event, FailedEvent, FailedEventRetryLog, Failure, FeedUri, Marker, Place};
+use uuid::Uuid;
 
 const RELEASE: &str = "RELEASE SAVEPOINT atomfeed_begun";
 
@@ -45,21 +48,57 @@ const INSERT_BESIDE: &str = "INSERT INTO {s}atomfeed_failed_events
     (feed_uri, failed_at, error_message, event_id, event_content, error_hash_code, title, tags,
      failed_event_id, page_uri, updated, published)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
-const SELECT_FAILED: &str = "SELECT failed.id, failed.feed_uri, failed.failed_at,
+/// Parked events that meet a condition: rows of the table, and rows that it cannot hold.
+macro_rules! select_failed {
+    ($condition:literal) => {
+        [
+            concat!(
+                "SELECT failed.id, failed.feed_uri, failed.failed_at,
      failed.error_message, failed.event_id, failed.event_content, failed.title,
      {?failed_events.retries:failed.retries|COALESCE(beside.retries, 0)},
      {?failed_events.tags:failed.tags|beside.tags},
-     beside.page_uri, beside.updated, beside.published
+     beside.page_uri, beside.updated, beside.published,
+     beside.placed, beside.event_key, beside.due_at
     FROM {s}failed_events AS failed
     LEFT JOIN {s}atomfeed_failed_events AS beside ON beside.failed_event_id = failed.id
     WHERE failed.feed_uri = ? AND failed.id > ?
-    AND {?failed_events.retries:failed.retries|COALESCE(beside.retries, 0)} < ?
-    ORDER BY failed.id LIMIT ?";
-const SELECT_BESIDE: &str = "SELECT failed_event_id, feed_uri, failed_at, error_message, event_id,
-     event_content, title, retries, tags, page_uri, updated, published
-    FROM {s}atomfeed_failed_events
-    WHERE feed_uri = ? AND failed_event_id > ? AND retries < ?
-    ORDER BY failed_event_id LIMIT ?";
+    AND {?failed_events.retries:failed.retries|COALESCE(beside.retries, 0)} < ? ",
+                $condition,
+                " ORDER BY failed.id LIMIT ?"
+            ),
+            concat!(
+                "SELECT failed_event_id, feed_uri, failed_at, error_message, event_id,
+     event_content, title, retries, tags, page_uri, updated, published, placed, event_key, due_at
+    FROM {s}atomfeed_failed_events AS beside
+    WHERE beside.feed_uri = ? AND beside.failed_event_id > ? AND beside.retries < ? ",
+                $condition,
+                " ORDER BY beside.failed_event_id LIMIT ?"
+            ),
+        ]
+    };
+}
+
+const SELECT_FAILED: [&str; 2] = select_failed!("");
+const SELECT_UNPLACED: [&str; 2] = select_failed!("AND COALESCE(beside.placed, 0) = 0");
+const SELECT_OF_KEY: [&str; 2] = select_failed!("AND beside.order_key = ?");
+// What somebody has deleted from the table holds nothing back.
+const SELECT_DUE: [&str; 2] = select_failed!(
+    "AND (beside.due_at IS NULL OR beside.due_at <= ?)
+     AND (beside.order_key IS NULL OR NOT EXISTS
+      (SELECT 1 FROM {s}atomfeed_failed_events AS earlier
+       WHERE earlier.order_key = beside.order_key
+       AND earlier.failed_event_id < beside.failed_event_id
+       AND (earlier.feed_uri IS NOT NULL OR EXISTS
+        (SELECT 1 FROM {s}failed_events AS parked WHERE parked.id = earlier.failed_event_id))))"
+);
+const SELECT_HELD: &str = "SELECT DISTINCT order_key FROM {s}atomfeed_failed_events AS earlier
+    WHERE order_key IN ({list})
+    AND (earlier.feed_uri IS NOT NULL OR EXISTS
+     (SELECT 1 FROM {s}failed_events AS parked WHERE parked.id = earlier.failed_event_id))";
+const PLACE: &str = "UPDATE {s}atomfeed_failed_events
+    SET placed = 1, event_key = ?, order_key = ?, due_at = ? WHERE failed_event_id = ?";
+const INSERT_PLACE: &str = "INSERT {unless} INTO {s}atomfeed_failed_events
+    (placed, event_key, order_key, due_at, failed_event_id) VALUES (1, ?, ?, ?, ?) {there}";
 const COUNT_FAILED: &str = "SELECT COUNT(*) FROM {s}failed_events WHERE feed_uri = ?";
 const COUNT_BESIDE: &str = "SELECT COUNT(*) FROM {s}atomfeed_failed_events WHERE feed_uri = ?";
 // What is set to itself is what MariaDB would set to the present of its own accord.
@@ -266,7 +305,7 @@ impl<D: Dialect> MarkerStore for SqlUnitOfWork<D> {
 
 #[async_trait]
 impl<D: Dialect> FailedEventStore for SqlUnitOfWork<D> {
-    async fn park(&mut self, event: &Event, failure: &Failure) -> StoreResult<()> {
+    async fn park(&mut self, event: &Event, failure: &Failure) -> StoreResult<i64> {
         let fitted = fitted(self.store.layout(), FAILED.table, failure);
         let mut row = failure_values(event, &fitted);
         row.extend([
@@ -277,7 +316,8 @@ impl<D: Dialect> FailedEventStore for SqlUnitOfWork<D> {
         let Some(misfit) = self.store.misfit_of_parked(&row) else {
             let id = self.insert_failed(row).await?;
             let tags = Value::from(event.tags_column());
-            return self.insert_beside(not_a_whole_row(tags), id, event).await;
+            self.insert_beside(not_a_whole_row(tags), id, event).await?;
+            return Ok(id);
         };
         // Never refused: what the table cannot hold stands whole in one of ours.
         tracing::warn!(
@@ -290,23 +330,81 @@ impl<D: Dialect> FailedEventStore for SqlUnitOfWork<D> {
         let id = self.take_failed_id(failure).await?;
         let mut whole = failure_values(event, &storable(failure));
         whole.extend([Value::from(event.title()), event.tags_column().into()]);
-        self.insert_beside(whole, id, event).await
+        self.insert_beside(whole, id, event).await?;
+        Ok(id)
+    }
+
+    async fn place(&mut self, feed_uri: &FeedUri, id: i64, place: &Place) -> StoreResult<()> {
+        let what = "giving a parked event its place";
+        let key = place.key.as_deref();
+        let values = vec![
+            key.into(),
+            key.map(|key| order_key(feed_uri, key)).into(),
+            place.due_at.into(),
+            id.into(),
+        ];
+        if self.execute(what, PLACE, values.clone()).await? == 0 {
+            self.execute(what, INSERT_PLACE, values).await?;
+        }
+        Ok(())
+    }
+
+    async fn held_keys(
+        &mut self,
+        feed_uri: &FeedUri,
+        keys: &[&str],
+    ) -> StoreResult<HashSet<String>> {
+        let by_order: HashMap<_, _> = keys
+            .iter()
+            .map(|key| (order_key(feed_uri, key), *key))
+            .collect();
+        let Some(any) = by_order.keys().next() else {
+            return Ok(HashSet::new());
+        };
+        // Few different statements, whatever number of keys there is.
+        let width = by_order.len().next_power_of_two();
+        let padding = std::iter::repeat(any);
+        let values = by_order.keys().chain(padding).take(width);
+        let values = values.map(|key| Value::from(key.as_str())).collect();
+        let sql = self.store.statements.listed(SELECT_HELD, width);
+        let rows = D::fetch(&mut self.conn, sql, values)
+            .await
+            .doing(|| "asking which keys have parked events")?;
+        let mut held = HashSet::with_capacity(rows.len());
+        for mut row in rows {
+            let key = by_order.get(&row.text_or_empty()?);
+            held.extend(key.map(|key| (*key).to_owned()));
+        }
+        Ok(held)
     }
 
     async fn failed_events(&mut self, query: &FailedEventQuery) -> StoreResult<Vec<FailedEvent>> {
-        let values = vec![
+        let mut values = vec![
             query.feed_uri.as_str().into(),
             query.after.into(),
             query.retries_below.map_or(i64::MAX, i64::from).into(),
-            i64::from(query.limit).into(),
         ];
+        let [there, beside] = match query.due_by {
+            Some(by) => {
+                values.push(by.into());
+                SELECT_DUE
+            }
+            None if query.unplaced => SELECT_UNPLACED,
+            None if query.key.is_some() => {
+                let key = query.key.as_deref();
+                values.push(key.map(|key| order_key(&query.feed_uri, key)).into());
+                SELECT_OF_KEY
+            }
+            None => SELECT_FAILED,
+        };
+        values.push(i64::from(query.limit).into());
         let what = "reading failed events";
         let zone = self.store.layout().zone();
-        let rows = self.fetch(what, SELECT_FAILED, values.clone()).await?;
+        let rows = self.fetch(what, there, values.clone()).await?;
         let failed = rows.into_iter().map(|row| failed_event(row, zone));
         let mut failed = failed.collect::<StoreResult<Vec<_>>>()?;
         if self.store.layout().is_adopted() {
-            let rows = self.fetch(what, SELECT_BESIDE, values).await?;
+            let rows = self.fetch(what, beside, values).await?;
             for row in rows {
                 failed.push(failed_event(row, TableZone::default())?);
             }
@@ -531,6 +629,12 @@ fn one_marker(rows: Vec<Row>) -> StoreResult<Option<Marker>> {
     Ok(first)
 }
 
+/// A key of a feed, in the same few letters however long it is.
+fn order_key(feed_uri: &FeedUri, key: &str) -> String {
+    let name = format!("{}\n{key}", feed_uri.as_str());
+    Uuid::new_v5(&Uuid::NAMESPACE_URL, name.as_bytes()).to_string()
+}
+
 fn marker(mut row: Row) -> StoreResult<Marker> {
     let mut marker = Marker::new(feed_uri(&mut row)?);
     if let Some(entry) = EntryId::new(row.text_or_empty()?) {
@@ -553,12 +657,12 @@ fn failed_event(mut row: Row, zone: TableZone) -> StoreResult<FailedEvent> {
         .on_page(row.text()?)
         .at(row.time()?, row.time()?)
         .as_retry(true);
-    Ok(FailedEvent::new(
-        id,
-        event,
-        failure,
-        u32::try_from(retries).unwrap_or(u32::MAX),
-    ))
+    let retries = u32::try_from(retries).unwrap_or(u32::MAX);
+    let mut failed = FailedEvent::new(id, event, failure, retries);
+    let is_placed = row.int()?.unwrap_or_default() != 0;
+    let (key, due_at) = (row.text()?, row.time()?);
+    failed.place = is_placed.then_some(Place { key, due_at });
+    Ok(failed)
 }
 
 fn retry(mut row: Row, zone: TableZone) -> StoreResult<FailedEventRetryLog> {

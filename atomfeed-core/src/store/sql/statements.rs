@@ -41,6 +41,8 @@ enum Key {
     Text(&'static str),
     /// With so many spellings of a category.
     Spelled(&'static str, usize),
+    /// With so many values in a list.
+    Listed(&'static str, usize),
     Insert(&'static str, Form),
 }
 
@@ -127,6 +129,13 @@ impl Statements {
                 false => format!("category IN ({marks})"),
             };
             statement.replace("{of_category}", &condition)
+        })
+    }
+
+    /// The same, with so many values in the place of `{list}`.
+    pub(super) fn listed(&self, statement: &'static str, values: usize) -> SqlStr {
+        self.cached(Key::Listed(statement, values), || {
+            statement.replace("{list}", &vec!["?"; values].join(", "))
         })
     }
 
