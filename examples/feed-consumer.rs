@@ -65,6 +65,9 @@ struct Args {
     /// Fails events whose content matches for now, as if something that is needed were down
     #[arg(long, value_name = "REGEX")]
     transient_matching: Option<Regex>,
+    /// Stops while so many events are parked, as the original does
+    #[arg(long, value_name = "N")]
+    max_failed_events: Option<u64>,
     /// How many events to apply in one transaction, at the most
     #[arg(long, value_name = "N", default_value = "100")]
     batch: usize,
@@ -121,6 +124,7 @@ async fn run<S: AppliedTable>(args: Args, store: S, counts: Counts) -> anyhow::R
         store.make().await?;
     }
     let feed = args.feed.context("--feed is missing")?;
+    let most_failed = args.max_failed_events;
     let mut source = HttpFeedSource::builder(&feed);
     if let (Some(user), Some(password)) = (&args.user, &args.password) {
         source = source.with_basic_auth(user, password);
@@ -133,7 +137,11 @@ async fn run<S: AppliedTable>(args: Args, store: S, counts: Counts) -> anyhow::R
         transient_matching: args.transient_matching,
         store: PhantomData,
     };
-    let client = AtomFeedClient::builder(feed, source.build()?)
+    let mut builder = AtomFeedClient::builder(feed, source.build()?);
+    if let Some(events) = most_failed {
+        builder = builder.max_failed_events(events);
+    }
+    let client = builder
         .start(args.start)
         .interval(args.poll)
         .batch(args.batch)

@@ -196,6 +196,41 @@ async fn what_another_program_has_parked_holds_back_its_own<H: Harness + 'static
     assert_eq!(history[&3], [0, 3]);
 }
 
+/// Of those that wait, one fails, too: those behind it wait on.
+#[tokio::test]
+async fn a_failure_among_those_that_wait_holds_back_the_rest() {
+    let emr = Emr::new().await;
+    publish(&emr, 1..=40, 10).await;
+    let harness = Arc::new(MemoryHarness);
+    let store = harness.store().await;
+    let client = emr.client().build(store.clone(), Patients::new(&harness));
+    client.process_events().await.unwrap();
+    assert_eq!(parked(&store).await.len(), 4);
+
+    let second_fails = atomfeed_client::worker_fn(|event: &Event, conn: &mut MemoryConnection| {
+        conn.put("again", event.content(), "");
+        Box::pin(async move {
+            match number(event) {
+                13 => Err(WorkerError::new("13 is one of those")),
+                _ => Ok(()),
+            }
+        })
+    });
+    let client = emr.client().build(store.clone(), second_fails);
+    let retried = client.process_failed_events().await.unwrap();
+    assert_eq!((retried.applied, retried.failed), (1, 1));
+    let left: Vec<_> = parked(&store)
+        .await
+        .iter()
+        .map(|failed| number(&failed.event))
+        .collect();
+    assert_eq!(left, [13, 23, 33]);
+    assert_eq!(
+        store.rows("again"),
+        [("/patient/3?v=3".to_owned(), String::new())]
+    );
+}
+
 /// A clock that is set by hand.
 #[derive(Debug, Clone)]
 struct HandClock(Arc<AtomicI64>);

@@ -146,3 +146,36 @@ async fn without_apply_events_fail_all_the_same() {
     assert_eq!(events.len(), 9);
     assert_eq!(lab.parked().await, [(entry_id(7), content(7), 0)]);
 }
+
+/// What is down for now is waited for: nothing is parked, and nothing overtakes.
+#[tokio::test]
+async fn what_is_down_is_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = ndjson(folder.path(), (1..=30).map(event));
+    let emr = Emr::start("memory:", &["--page-size", "10", "--import", &file]);
+    let lab = Lab::new(folder.path(), emr.recent());
+    let down = ["--once", "--apply", "--transient-matching", r"/\d?7\?"];
+    let finished = lab.run(&down);
+    finished.assert_status(1);
+    assert_eq!(finished.summary(), (6, 0));
+    let said = finished.stderr.join("\n");
+    assert!(said.contains("is tried again in"), "{said}");
+    assert_eq!((lab.applied().await.len(), lab.parked().await), (6, vec![]));
+    lab.catch_up(&["--apply"], 24, 0);
+    let expected = (1..=30).map(|number| (entry_id(number), content(number)));
+    assert_eq!(lab.applied().await, expected.collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn it_stops_at_so_many_where_it_is_told_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = ndjson(folder.path(), (1..=30).map(event));
+    let emr = Emr::start("memory:", &["--page-size", "10", "--import", &file]);
+    let lab = Lab::new(folder.path(), emr.recent());
+    let stops = ["--once", "--max-failed-events", "2", "--batch", "1"];
+    let finished = lab.run(&[&stops, SEVENS].concat());
+    finished.assert_status(1);
+    assert_eq!(finished.summary(), (15, 2));
+    let said = finished.stderr.join("\n");
+    assert!(said.contains("2 events of the feed are parked"), "{said}");
+}
