@@ -65,6 +65,9 @@ struct Args {
     /// Fails events whose content matches for now, as if something that is needed were down
     #[arg(long, value_name = "REGEX")]
     transient_matching: Option<Regex>,
+    /// A name, where several consumers of one feed share a database
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
     /// Stops while so many events are parked, as the original does
     #[arg(long, value_name = "N")]
     max_failed_events: Option<u64>,
@@ -138,6 +141,9 @@ async fn run<S: AppliedTable>(args: Args, store: S, counts: Counts) -> anyhow::R
         store: PhantomData,
     };
     let mut builder = AtomFeedClient::builder(feed, source.build()?);
+    if let Some(name) = &args.name {
+        builder = builder.name(name);
+    }
     if let Some(events) = most_failed {
         builder = builder.max_failed_events(events);
     }

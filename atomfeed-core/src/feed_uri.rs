@@ -45,6 +45,26 @@ impl FeedUri {
         }
     }
 
+    /// The same feed, as a consumer of this name follows it: several of one database have markers and
+    /// failed events of their own. The name is the fragment of the URL, which no server ever sees;
+    /// letters that no URL can hold are percent-encoded.
+    ///
+    /// ```
+    /// use atomfeed_core::FeedUri;
+    ///
+    /// let feed: FeedUri = "http://localhost:8050/feed/recent".parse()?;
+    /// assert_eq!(feed.named("billing").as_str(), "http://localhost:8050/feed/recent#billing");
+    /// # Ok::<(), atomfeed_core::InvalidFeedUri>(())
+    /// ```
+    #[must_use]
+    pub fn named(&self, name: &str) -> Self {
+        let mut url = self.url.clone();
+        url.set_fragment(Some(name));
+        let before = self.text.split('#').next().unwrap_or_default();
+        let text = format!("{before}#{}", url.fragment().unwrap_or_default());
+        Self { text, url }
+    }
+
     /// The address exactly as it was given.
     pub fn as_str(&self) -> &str {
         &self.text
@@ -115,5 +135,21 @@ mod tests {
         assert!(FeedUri::new("http://emr/feed/recent?user=lab").is_ok());
         assert!(FeedUri::new("mailto:lab@emr").is_err());
         assert!(FeedUri::new("/feed/recent").is_err());
+    }
+
+    #[test]
+    fn a_name_stands_in_the_fragment() {
+        let feed = FeedUri::new("HTTP://emr:80/feed/../feed/recent?a=1").unwrap();
+        let named = feed.named("X-ray 1");
+        assert_eq!(
+            named.as_str(),
+            "HTTP://emr:80/feed/../feed/recent?a=1#X-ray%201"
+        );
+        assert_eq!(FeedUri::new(named.as_str()).unwrap(), named);
+        assert_eq!(
+            named.named("b").as_str(),
+            "HTTP://emr:80/feed/../feed/recent?a=1#b"
+        );
+        assert_ne!(feed, named);
     }
 }

@@ -55,6 +55,14 @@ impl AtomFeedClientBuilder {
         self
     }
 
+    /// Gives the consumer a name: of several that follow one feed for one database, each has a marker and
+    /// failed events of its own. It joins the feed's address [as its fragment](FeedUri::named), here and
+    /// in the rows.
+    pub fn name(mut self, name: &str) -> Self {
+        self.feed = self.feed.named(name);
+        self
+    }
+
     /// Sets how often a parked event is tried again before it is left to a person; else 10 times. It
     /// goes on holding back later events of its [key](crate::EventWorker::key), and no others.
     pub fn max_retries(mut self, retries: u32) -> Self {

@@ -29,7 +29,9 @@ pub(super) struct Pages {
 }
 
 impl Pages {
-    pub(super) async fn fetch(&self, url: Url) -> Result<FetchedPage, ProcessErrorKind> {
+    pub(super) async fn fetch(&self, mut url: Url) -> Result<FetchedPage, ProcessErrorKind> {
+        // The consumer's name, which is no part of the page's address.
+        url.set_fragment(None);
         let response = self
             .source
             .fetch(&PageRequest::new(url.clone()))

@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 use crate::feeds::{Apply, Emr, applied, feed_uri, on_every_store};
 
 on_every_store!(
+    several_follow_one_feed,
     a_feed_is_followed_as_it_grows,
     a_start_at_the_latest_of_an_empty_feed
 );
@@ -104,6 +105,83 @@ async fn a_panic_parks_the_event() {
         "{message}"
     );
     assert_eq!(failed[0].retries, 1);
+}
+
+/// Each consumer that has a name has its own marker and its own parked events.
+async fn several_follow_one_feed<H: Harness + 'static>(harness: &Arc<H>) {
+    let emr = Emr::with_events(12).await;
+    let store = harness.store().await;
+    let client = |name: Option<&str>, fails: fn(&Event) -> bool| {
+        let mut client = emr.client();
+        if let Some(name) = name {
+            client = client.name(name);
+        }
+        client.build(store.clone(), Ignores(fails))
+    };
+    let counts = [(None, 0), (Some("billing"), 2), (Some("X-ray"), 0)];
+    for (name, failed) in counts {
+        let fails: fn(&Event) -> bool = match failed {
+            0 => |_| false,
+            _ => |event| event.content() == "5" || event.content() == "7",
+        };
+        let processed = client(name, fails).process_events().await.unwrap();
+        assert_eq!(
+            (processed.ignored, processed.failed),
+            (12 - failed, failed),
+            "{name:?}"
+        );
+    }
+    let mut work = store.begin().await.unwrap();
+    let markers = work.markers().await.unwrap();
+    work.rollback().await.unwrap();
+    let feeds: Vec<_> = markers
+        .iter()
+        .map(|marker| marker.feed_uri().to_string())
+        .collect();
+    let feed = feed_uri();
+    let mut expected = [
+        feed.to_string(),
+        format!("{feed}#X-ray"),
+        format!("{feed}#billing"),
+    ];
+    expected.sort();
+    let mut sorted = feeds.clone();
+    sorted.sort();
+    assert_eq!(sorted, expected);
+    assert!(
+        markers
+            .iter()
+            .all(|marker| marker.page_uri().unwrap().ends_with("/feed/3"))
+    );
+
+    // Each goes on for itself.
+    emr.publish(13..=13).await;
+    for (name, failed) in counts {
+        let client = client(name, |_| false);
+        assert_eq!(
+            client.process_events().await.unwrap().ignored,
+            1,
+            "{name:?}"
+        );
+        assert_eq!(
+            client.process_failed_events().await.unwrap().ignored,
+            failed,
+            "{name:?}"
+        );
+    }
+}
+
+/// Has nothing to do with any event, and fails some all the same.
+struct Ignores(fn(&Event) -> bool);
+
+#[async_trait]
+impl<C: ?Sized + Send + 'static> EventWorker<C> for Ignores {
+    async fn process(&self, event: &Event, _: &mut C) -> Result<Handled, WorkerError> {
+        match (self.0)(event) {
+            true => Err(WorkerError::new("it fails all the same")),
+            false => Ok(Handled::Ignored),
+        }
+    }
 }
 
 /// Two consumers of one feed: the one that comes second is told, and its work is undone.
