@@ -219,7 +219,9 @@ struct Counts {
 impl Counts {
     fn count(&self, outcome: &Outcome<'_>) {
         let counted = match outcome {
-            Outcome::Applied { .. } | Outcome::Retried { .. } => &self.applied,
+            Outcome::Applied { .. } | Outcome::Retried { .. } | Outcome::Ignored { .. } => {
+                &self.applied
+            }
             _ => &self.failed,
         };
         counted.fetch_add(1, Ordering::Relaxed);

@@ -42,7 +42,7 @@ pub enum Outcome<'a> {
         /// The key.
         key: &'a str,
     },
-    /// It was parked, was tried again, and was applied.
+    /// It was parked, was tried again, and was applied, or ignored.
     Retried {
         /// The event.
         event: &'a Event,

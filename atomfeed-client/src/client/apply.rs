@@ -16,44 +16,45 @@ use crate::worker::{Handled, Prepared};
 use crate::{ProcessErrorKind, WorkerError};
 
 /// The transaction in which a worker has dealt with events, still open, and how; or why it could not.
-pub(super) type Worked<C, H> = Result<(Box<dyn UnitOfWork<Conn = C>>, H), WorkerError>;
+type Worked<C> = Result<(Box<dyn UnitOfWork<Conn = C>>, Handled), WorkerError>;
 
 /// An event, with what the worker brought for it.
-pub(super) type Ready = (Arc<Event>, Result<Prepared, WorkerError>);
+pub(super) type Ready = (Arc<Event>, Prepared);
+
+/// Events that are to be applied next, in their order.
+#[derive(Default)]
+pub(super) struct Batch {
+    pub(super) ready: Vec<Ready>,
+    /// One more, for which the worker could not bring what it needs.
+    pub(super) broken: Option<(Arc<Event>, WorkerError)>,
+}
+
+impl Batch {
+    pub(super) fn len(&self) -> usize {
+        self.ready.len() + usize::from(self.broken.is_some())
+    }
+}
 
 impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
     /// Applies events in one transaction, or, when one of them fails, in one for each. The marker
     /// follows, also where an error ends it.
     pub(super) async fn apply_batch(
         &self,
-        events: Vec<Ready>,
+        batch: Batch,
         marker: &mut Option<Marker>,
         processed: &mut Processed,
     ) -> Result<(), ProcessErrorKind> {
         let begun = Instant::now();
-        let length = events.len();
-        let events = match all_prepared(events) {
-            Ok(batch) if batch.len() > 1 => {
-                if self.apply_together(&batch, marker, processed).await? {
-                    self.pace.measured(length, begun.elapsed());
-                    return Ok(());
-                }
-                let each = batch.into_iter();
-                each.map(|(event, prepared)| (event, Ok(prepared)))
-                    .collect()
-            }
-            Ok(batch) => {
-                let each = batch.into_iter();
-                each.map(|(event, prepared)| (event, Ok(prepared)))
-                    .collect()
-            }
-            Err(events) => events,
-        };
-        for (event, prepared) in events {
-            let to = self.marker_behind(&event);
-            self.apply(&event, prepared, marker.as_ref(), &to, processed)
-                .await?;
-            *marker = Some(to);
+        let length = batch.len();
+        let Batch { mut ready, broken } = batch;
+        if ready.len() > 1 && self.apply_together(&ready, marker, processed).await? {
+            ready.clear();
+        }
+        for (event, prepared) in ready {
+            self.apply(&event, Ok(prepared), marker, processed).await?;
+        }
+        if let Some((event, error)) = broken {
+            self.apply(&event, Err(error), marker, processed).await?;
         }
         self.pace.measured(length, begun.elapsed());
         Ok(())
@@ -62,13 +63,14 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
     /// False when an event failed, and all of it was undone.
     async fn apply_together(
         &self,
-        batch: &[(Arc<Event>, Prepared)],
+        batch: &[Ready],
         marker: &mut Option<Marker>,
         processed: &mut Processed,
     ) -> Result<bool, ProcessErrorKind> {
         let Some((last, _)) = batch.last() else {
             return Ok(true);
         };
+        self.must_not_be_too_many()?;
         let to = self.marker_behind(last);
         let mut work = self.store.begin().await?;
         let keys = match self.parked.load(Ordering::Relaxed) {
@@ -122,7 +124,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
     async fn work_together(
         &self,
         work: &mut dyn UnitOfWork<Conn = C>,
-        batch: &[&(Arc<Event>, Prepared)],
+        batch: &[&Ready],
     ) -> Result<Together, ProcessErrorKind> {
         if batch.is_empty() {
             return Ok(Together::Handled(Vec::new()));
@@ -130,19 +132,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         let events = || batch.iter().map(|(event, _)| event.as_ref());
         let processing = self.worker.process_batch(batch, work.conn());
         let handled = match self.bounded(processing).await {
-            Ok(handled) if handled.len() == batch.len() => handled,
-            Ok(handled) => {
-                // Which of them are meant is not known.
-                let (said, handed) = (handled.len(), batch.len());
-                tracing::error!(
-                    feed = %self.feed,
-                    said,
-                    handed,
-                    "process_batch has not said of each event how it was handled; they are handed over \
-                     one by one"
-                );
-                return Ok(Together::Failed);
-            }
+            Ok(handled) => handled,
             Err(Halted::Error(error)) => {
                 self.see_that_it_is_whole(work, &error, events()).await?;
                 tracing::debug!(feed = %self.feed, %error, "a batch failed; one by one");
@@ -151,9 +141,20 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             Err(Halted::Lost(_)) => return Ok(Together::Lost),
         };
         match work.take_back().await {
-            Ok(()) => Ok(Together::Handled(handled)),
+            Ok(()) if handled.len() == batch.len() => Ok(Together::Handled(handled)),
+            Ok(()) => {
+                // Which of them are meant is not known.
+                tracing::error!(
+                    feed = %self.feed,
+                    said = handled.len(),
+                    handed = batch.len(),
+                    "process_batch has not said of each event how it was handled; they are handed over \
+                     one by one"
+                );
+                Ok(Together::Failed)
+            }
             Err(error) if error.kind() == StoreErrorKind::Aborted => Ok(Together::Failed),
-            Err(error) => Err(self.in_doubt(error, events())),
+            Err(error) => Err(in_doubt(error, events())),
         }
     }
 
@@ -162,18 +163,21 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         &self,
         event: &Event,
         prepared: Result<Prepared, WorkerError>,
-        from: Option<&Marker>,
-        to: &Marker,
+        marker: &mut Option<Marker>,
         processed: &mut Processed,
     ) -> Result<(), ProcessErrorKind> {
+        self.must_not_be_too_many()?;
+        let to = self.marker_behind(event);
         let key = self.worker.key(event, prepared.as_ref().ok());
         if self.parked.load(Ordering::Relaxed) > 0 {
             let mut work = self.store.begin().await?;
             let held = self.held(work.as_mut(), [&key]).await?;
             if let Some(key) = held.into_iter().next() {
                 self.hold(work.as_mut(), event, &key).await?;
-                work.move_marker(from, to).await?;
+                self.move_marker(work.as_mut(), marker.as_ref(), &to)
+                    .await?;
                 work.commit().await?;
+                *marker = Some(to);
                 self.tell_held(event, &key, processed);
                 return Ok(());
             }
@@ -181,8 +185,10 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         }
         let error = match self.work(event, prepared).await? {
             Ok((mut work, handled)) => {
-                self.move_marker(work.as_mut(), from, to).await?;
+                self.move_marker(work.as_mut(), marker.as_ref(), &to)
+                    .await?;
                 work.commit().await?;
+                *marker = Some(to);
                 self.outages.over();
                 self.tell(event, handled, processed).await;
                 return Ok(());
@@ -195,8 +201,11 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         // In a transaction of its own: in the failed one, a database may refuse every statement.
         let mut work = self.store.begin().await?;
         self.park(work.as_mut(), event, &failure, key).await?;
-        work.move_marker(from, to).await?;
+        // It may have failed behind having moved the marker.
+        self.move_marker(work.as_mut(), marker.as_ref(), &to)
+            .await?;
         work.commit().await?;
+        *marker = Some(to);
         self.outages.over();
         self.parked.fetch_add(1, Ordering::Relaxed);
         processed.failed += 1;
@@ -230,7 +239,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         &self,
         event: &Event,
         prepared: Result<Prepared, WorkerError>,
-    ) -> Result<Worked<C, Handled>, ProcessErrorKind> {
+    ) -> Result<Worked<C>, ProcessErrorKind> {
         let prepared = match prepared {
             Ok(prepared) => prepared,
             Err(error) => return Ok(Err(error)),
@@ -250,7 +259,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         match work.take_back().await {
             Ok(()) => Ok(Ok((work, handled))),
             Err(error) if error.kind() == StoreErrorKind::Aborted => Ok(Err(error.into())),
-            Err(error) => Err(self.in_doubt(error, [event])),
+            Err(error) => Err(in_doubt(error, [event])),
         }
     }
 
@@ -261,31 +270,14 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         error: &WorkerError,
         events: impl IntoIterator<Item = &'a Event>,
     ) -> Result<(), ProcessErrorKind> {
-        // A deadlock ends the transaction by itself, and then there is nothing to see.
-        if !error.is_of_a_database()
+        // A deadlock ends the transaction, and then there is nothing to see.
+        if !error.may_have_ended_transaction()
             && let Err(broken) = work.take_back().await
             && broken.kind() == StoreErrorKind::Broken
         {
-            return Err(self.in_doubt(broken, events));
+            return Err(in_doubt(broken, events));
         }
         Ok(())
-    }
-
-    fn in_doubt<'a>(
-        &self,
-        error: StoreError,
-        events: impl IntoIterator<Item = &'a Event>,
-    ) -> ProcessErrorKind {
-        match error.kind() {
-            StoreErrorKind::Broken => ProcessErrorKind::BrokenTransaction {
-                events: events
-                    .into_iter()
-                    .map(|event| event.id().to_string())
-                    .collect(),
-                source: error,
-            },
-            _ => error.into(),
-        }
     }
 
     /// Runs a worker, for as long as it may take.
@@ -370,15 +362,20 @@ enum Halted {
     Lost(WorkerError),
 }
 
-/// The events with what was brought for each, if none of them has failed in that.
-fn all_prepared(events: Vec<Ready>) -> Result<Vec<(Arc<Event>, Prepared)>, Vec<Ready>> {
-    if events.iter().any(|(_, prepared)| prepared.is_err()) {
-        return Err(events);
+fn in_doubt<'a>(
+    error: StoreError,
+    events: impl IntoIterator<Item = &'a Event>,
+) -> ProcessErrorKind {
+    match error.kind() {
+        StoreErrorKind::Broken => ProcessErrorKind::BrokenTransaction {
+            events: events
+                .into_iter()
+                .map(|event| event.id().to_string())
+                .collect(),
+            source: error,
+        },
+        _ => error.into(),
     }
-    let each = events.into_iter();
-    Ok(each
-        .filter_map(|(event, prepared)| Some((event, prepared.ok()?)))
-        .collect())
 }
 
 fn panicked(panic: &(dyn Any + Send)) -> WorkerError {

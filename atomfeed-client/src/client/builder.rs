@@ -114,8 +114,8 @@ impl AtomFeedClientBuilder {
     }
 
     /// Says that the worker, or what it calls, moves the marker itself, in a transaction of its own: a
-    /// marker that stands where it was to be moved is then no conflict. Of two consumers, both may then
-    /// apply an event.
+    /// marker that stands where it was to be moved is then no conflict. Each event gets a transaction of
+    /// its own. Of two consumers, both may then apply an event.
     pub fn worker_moves_marker(mut self) -> Self {
         self.settings.worker_moves_marker = true;
         self

@@ -1,7 +1,7 @@
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 
-use atomfeed_core::store::{FailedEventQuery, StoreResult, UnitOfWork};
+use atomfeed_core::store::{FailedEventQuery, FailedEventSelection, StoreResult, UnitOfWork};
 use atomfeed_core::{Event, Failure, Place};
 
 use super::AtomFeedClient;
@@ -14,20 +14,22 @@ const PLACED_AT_ONCE: u32 = 100;
 /// Order by key: while an event is parked, later ones of its key wait behind it.
 impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
     /// Counts what is parked, and gives what another program has parked its place.
-    pub(super) async fn look_at_parked(&self) -> StoreResult<()> {
+    pub(super) async fn look_at_parked(&self) -> StoreResult<u64> {
         let mut work = self.store.begin().await?;
         let count = work.failed_event_count(&self.feed).await?;
         self.parked.store(count, Ordering::Relaxed);
         if count == 0 {
-            return work.rollback().await;
+            work.rollback().await?;
+            return Ok(0);
         }
         let query = FailedEventQuery::of(self.feed.clone())
-            .unplaced()
+            .select(FailedEventSelection::Unplaced)
             .limit(PLACED_AT_ONCE);
         loop {
             let rows = work.failed_events(&query).await?;
             if rows.is_empty() {
-                return work.rollback().await;
+                work.rollback().await?;
+                return Ok(count);
             }
             for failed in rows {
                 let key = self.worker.key(&failed.event, None);

@@ -5,10 +5,12 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::AtomFeedClient;
 use super::ahead::Ahead;
-use super::apply::Ready;
 use super::pages::{FetchedPage, Pages, Visited};
-use crate::ProcessErrorKind;
-use crate::worker::Handler;
+use crate::worker::{Handler, Prepared};
+use crate::{ProcessErrorKind, WorkerError};
+
+/// An event, with what the worker brought for it, or why it could not.
+type Brought = (Arc<Event>, Result<Prepared, WorkerError>);
 
 type Fetching = AbortOnDropHandle<Result<FetchedPage, ProcessErrorKind>>;
 
@@ -53,7 +55,7 @@ impl<'a, C: ?Sized + Send + 'static> Intake<'a, C> {
     ///
     /// Cancel safe in so far as nothing is lost that matters: an event that was not yielded stays
     /// unread.
-    pub(super) async fn next(&mut self) -> Result<Option<Ready>, ProcessErrorKind> {
+    pub(super) async fn next(&mut self) -> Result<Option<Brought>, ProcessErrorKind> {
         loop {
             if let Some(ready) = self.events.next().await {
                 return Ok(Some(ready));

@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 pub use builder::AtomFeedClientBuilder;
 pub use start::StartPosition;
 
+use self::apply::Batch;
 use self::intake::Intake;
 use self::outage::{Backoff, Outages};
 use self::pace::Pace;
@@ -197,22 +198,23 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             return Ok(());
         };
         let unread = page.events_behind(marker.as_ref())?;
+        if unread.is_empty() && page.next()?.is_none() {
+            return Ok(());
+        }
         self.look_at_parked().await?;
         let mut intake = Intake::new(self, page, unread);
         loop {
-            let mut batch = Vec::new();
-            let mut broken = None;
+            let mut batch = Batch::default();
             let mut end = None;
             let most = self.batch_size();
-            self.must_not_be_too_many()?;
             // A page that is being fetched is not waited for while there is something to do.
-            while batch.len() < most && (batch.is_empty() || intake.is_ready()) {
+            while batch.ready.len() < most && (batch.ready.is_empty() || intake.is_ready()) {
                 // A stop that came meanwhile goes first: biased, as run_until_cancelled is.
                 match stop.run_until_cancelled(intake.next()).await {
                     None => return Ok(()),
-                    Some(Ok(Some(ready))) if ready.1.is_ok() => batch.push(ready),
-                    Some(Ok(Some(ready))) => {
-                        broken = Some(ready);
+                    Some(Ok(Some((event, Ok(prepared))))) => batch.ready.push((event, prepared)),
+                    Some(Ok(Some((event, Err(error))))) => {
+                        batch.broken = Some((event, error));
                         break;
                     }
                     Some(Ok(None)) => {
@@ -225,11 +227,8 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
                     }
                 }
             }
-            for batch in [Some(batch), broken.map(|ready| vec![ready])] {
-                let batch = batch.filter(|batch| !batch.is_empty());
-                if let Some(batch) = batch {
-                    self.apply_batch(batch, &mut marker, processed).await?;
-                }
+            if batch.len() > 0 {
+                self.apply_batch(batch, &mut marker, processed).await?;
             }
             if let Some(end) = end {
                 return end;
@@ -239,14 +238,13 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
 
     /// How many events the next transaction gets, at the most.
     fn batch_size(&self) -> usize {
-        match self.worker.has_other_effects() {
+        let Settings {
+            batch, batch_time, ..
+        } = self.settings;
+        // Where the worker moves the marker, it says of one event that it was dealt with.
+        match self.worker.has_other_effects() || self.settings.worker_moves_marker {
             true => 1,
-            false => {
-                let Settings {
-                    batch, batch_time, ..
-                } = self.settings;
-                self.pace.within(batch_time, batch)
-            }
+            false => self.pace.within(batch_time, batch),
         }
     }
 

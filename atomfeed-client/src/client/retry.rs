@@ -1,7 +1,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use atomfeed_core::store::{FailedEventQuery, StoreErrorKind, StoreResult};
+use atomfeed_core::store::{FailedEventQuery, FailedEventSelection, StoreErrorKind, StoreResult};
 use atomfeed_core::{FailedEvent, Failure};
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio_util::sync::CancellationToken;
@@ -86,7 +86,9 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         if let Some(waiting) = self.outages.now() {
             return Err(waiting.into());
         }
-        self.look_at_parked().await?;
+        if self.look_at_parked().await? == 0 {
+            return Ok(());
+        }
         // Who asks for all of them does not wait until they are due.
         let by = match retries_below {
             Some(_) => self.settings.clock.now(),
@@ -94,7 +96,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         };
         let due = FailedEventQuery::of(self.feed.clone())
             .retries_below(retries_below)
-            .due_by(by)
+            .select(FailedEventSelection::DueBy(by))
             .limit(BATCH);
         let mut pass = Pass::default();
         // What succeeds lets others become due: until nothing does any more.
@@ -148,7 +150,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
                 continue;
             };
             let mut behind = FailedEventQuery::of(self.feed.clone())
-                .key(key)
+                .select(FailedEventSelection::OfKey(key.to_owned()))
                 .after(failed.id)
                 .limit(BATCH);
             'key: loop {

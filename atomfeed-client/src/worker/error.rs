@@ -25,7 +25,7 @@ use std::fmt;
 pub struct WorkerError {
     error: Box<dyn Error + Send + Sync>,
     transient: bool,
-    of_a_database: bool,
+    is_of_database: bool,
 }
 
 impl WorkerError {
@@ -34,13 +34,14 @@ impl WorkerError {
         Self {
             error: message.into().into(),
             transient: false,
-            of_a_database: false,
+            is_of_database: false,
         }
     }
 
-    /// Whether a database gave it, which may have ended the transaction by itself.
-    pub(crate) fn is_of_a_database(&self) -> bool {
-        self.of_a_database
+    /// Whether a database gave it that was away, or let another transaction go first: it may have ended
+    /// the one at hand by itself.
+    pub(crate) fn may_have_ended_transaction(&self) -> bool {
+        self.is_of_database
     }
 
     /// Whether trying again soon may help.
@@ -63,9 +64,10 @@ impl WorkerError {
 
 impl<E: Error + Send + Sync + 'static> From<E> for WorkerError {
     fn from(error: E) -> Self {
+        let is_of_database = atomfeed_core::store::is_transient(&error);
         Self {
-            transient: atomfeed_core::store::is_transient(&error),
-            of_a_database: atomfeed_core::store::is_of_a_database(&error),
+            transient: is_of_database,
+            is_of_database,
             error: Box::new(error),
         }
     }

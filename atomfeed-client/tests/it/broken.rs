@@ -12,11 +12,21 @@ use sqlx::SqlSafeStr;
 
 use crate::feeds::{Apply, Emr, applied, feed_uri};
 
-/// Runs a statement with event 3, and passes over its error, or gives one of its own.
+/// Runs a statement with event 3, and passes over its error.
 struct Runs<H> {
     apply: Apply<H>,
     statement: &'static str,
-    fails: bool,
+    then: Then,
+}
+
+/// What it does next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Then {
+    Nothing,
+    /// It gives an error of its own.
+    Fails,
+    /// It gives one of the database.
+    FailsOnTheDatabase,
 }
 
 macro_rules! runs_statements {
@@ -30,9 +40,13 @@ macro_rules! runs_statements {
             ) -> Result<Handled, WorkerError> {
                 self.apply.process(event, conn).await?;
                 if event.content() == "3" {
-                    let _ = sqlx::raw_sql(self.statement).execute(conn).await;
-                    if self.fails {
-                        return Err(WorkerError::new("after all"));
+                    let _ = sqlx::raw_sql(self.statement).execute(&mut *conn).await;
+                    match self.then {
+                        Then::Nothing => {}
+                        Then::Fails => return Err(WorkerError::new("after all")),
+                        Then::FailsOnTheDatabase => {
+                            sqlx::query("SELECT nothing").execute(conn).await?;
+                        }
                     }
                 }
                 Ok(Handled::Applied)
@@ -60,12 +74,17 @@ where
 {
     let harness = Arc::new(harness);
     let emr = Emr::with_events(5).await;
-    for (batch, fails) in [(100, false), (1, false), (1, true)] {
+    for (batch, then) in [
+        (100, Then::Nothing),
+        (1, Then::Nothing),
+        (1, Then::Fails),
+        (1, Then::FailsOnTheDatabase),
+    ] {
         let store = harness.store().await;
         let worker = Runs {
             apply: Apply::all(&harness),
             statement,
-            fails,
+            then,
         };
         let client = emr.client().batch(batch).build(store.clone(), worker);
         let error = client.process_events().await.unwrap_err();
@@ -172,7 +191,7 @@ async fn an_error_that_is_passed_over_parks_the_event() {
         let worker = Runs {
             apply: Apply::all(&harness),
             statement: "SELECT 1 / 0",
-            fails: false,
+            then: Then::Nothing,
         };
         let client = emr.client().batch(batch).build(store.clone(), worker);
         let processed = client.process_events().await.unwrap();
@@ -271,7 +290,10 @@ async fn a_deadlock_is_waited_out_or_stops_the_feed() {
 }
 
 /// Moves the marker itself, through another connection, as some targets do.
-struct MovesMarker<S>(S);
+struct MovesMarker<S> {
+    store: S,
+    fails: bool,
+}
 
 #[async_trait]
 impl<S: ConsumerStore> EventWorker<S::Conn> for MovesMarker<S> {
@@ -279,11 +301,14 @@ impl<S: ConsumerStore> EventWorker<S::Conn> for MovesMarker<S> {
         let to = Marker::new(feed_uri())
             .after(event.id().clone())
             .on_page(event.page_uri().unwrap());
-        let mut work = self.0.begin().await?;
+        let mut work = self.store.begin().await?;
         let from = work.marker(&feed_uri()).await?;
         work.move_marker(from.as_ref(), &to).await?;
         work.commit().await?;
-        Ok(Handled::Applied)
+        match self.fails && event.content() == "7" {
+            true => Err(WorkerError::new("behind its transaction")),
+            false => Ok(Handled::Applied),
+        }
     }
 }
 
@@ -295,16 +320,26 @@ where
     for batch in [1, 100] {
         let emr = Emr::with_events(12).await;
         let store = harness.store().await;
-        let worker = MovesMarker(store.clone());
+        let worker = MovesMarker {
+            store: store.clone(),
+            fails: true,
+        };
         let client = emr.client().batch(batch).worker_moves_marker();
         let client = client.build(store.clone(), worker);
         let processed =
             tokio::time::timeout(std::time::Duration::from_secs(60), client.process_events());
         let processed = processed.await.expect("no deadlock").unwrap();
-        assert_eq!((processed.applied, processed.failed), (12, 0));
+        // What fails is parked, although the marker stands behind it already.
+        assert_eq!((processed.applied, processed.failed), (11, 1));
+        let mut work = store.begin().await.unwrap();
+        assert_eq!(work.failed_event_count(&feed_uri()).await.unwrap(), 1);
+        drop(work);
         // Without a word of it, another consumer is at work.
         emr.publish(13..=13).await;
-        let worker = MovesMarker(store.clone());
+        let worker = MovesMarker {
+            store: store.clone(),
+            fails: false,
+        };
         let client = emr.client().build(store.clone(), worker);
         let error = client.process_events().await.unwrap_err();
         assert!(

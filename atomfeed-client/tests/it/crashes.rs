@@ -20,10 +20,11 @@ use atomfeed_core::store::{
 use atomfeed_core::{EntryId, FailedEvent, FailedEventRetryLog, Failure, FeedUri, Marker, Place};
 use tokio::sync::Notify;
 
-use crate::feeds::{Apply, Emr, applied, feed_uri, on_every_store};
+use crate::feeds::{Apply, Emr, applied, feed_uri, full, on_every_store};
 
 on_every_store!(
     every_event_is_applied_once_wherever_it_stops,
+    keys_keep_their_order_wherever_it_stops,
     a_parked_event_is_applied_once_wherever_a_retry_stops,
 );
 
@@ -243,6 +244,10 @@ impl<H: Harness + 'static> PreparingWorker<H::Conn> for FaultyWorker<H> {
         processed
     }
 
+    fn key(&self, event: &Event, _prepared: Option<&()>) -> Option<String> {
+        EventWorker::key(&self.worker, event)
+    }
+
     async fn committed(&self, _event: &Event) {
         self.plan.wait_here().await;
     }
@@ -264,8 +269,8 @@ impl<S: FeedSource> FeedSource for FaultySource<S> {
 /// A client all of whose waits are in the plan.
 fn faulty<H: Harness + 'static>(
     emr: &Emr,
-    harness: &Arc<H>,
     store: H::Store,
+    worker: Apply<H>,
     plan: &Arc<Plan>,
 ) -> AtomFeedClient<H::Conn> {
     let source = FaultySource {
@@ -273,7 +278,7 @@ fn faulty<H: Harness + 'static>(
         plan: Arc::clone(plan),
     };
     let worker = FaultyWorker {
-        worker: Apply::but(harness, third),
+        worker,
         plan: Arc::clone(plan),
     };
     AtomFeedClient::builder(feed_uri(), source)
@@ -321,7 +326,7 @@ async fn every_event_is_applied_once_wherever_it_stops<H: Harness + 'static>(har
         for at in 0.. {
             let store = harness.store().await;
             let plan = Plan::new(fault, at);
-            let client = faulty(&emr, harness, store.clone(), &plan);
+            let client = faulty(&emr, store.clone(), Apply::but(harness, third), &plan);
             until_killed(&plan, client.process_events()).await;
             drop(client);
 
@@ -344,6 +349,55 @@ async fn every_event_is_applied_once_wherever_it_stops<H: Harness + 'static>(har
     }
 }
 
+/// 3 and 6 have one key: 6 waits behind 3, and follows it when that succeeds.
+async fn keys_keep_their_order_wherever_it_stops<H: Harness + 'static>(harness: &Arc<H>) {
+    let key = |event: &Event| {
+        let number: u32 = event.content().parse().ok()?;
+        Some((number % 3).to_string())
+    };
+    let emr = Emr::with_events(7).await;
+    let step = if full() { 1 } else { 4 };
+    for fault in FAULTS {
+        for at in (0..).step_by(step) {
+            let store = harness.store().await;
+            let plan = Plan::new(fault, at);
+            let fails = || Apply::but(harness, third).with_key(key);
+            let client = faulty(&emr, store.clone(), fails(), &plan);
+            until_killed(&plan, client.process_events()).await;
+            drop(client);
+            let again = emr.client().build(store.clone(), fails());
+            unless_overtaken(|| again.process_events()).await;
+            let at_call = format!("{fault:?} at call {at}");
+            let written = applied(harness.as_ref(), &store).await;
+            assert_eq!(written, [1, 2, 4, 5, 7], "{at_call}");
+            assert_eq!(parked(&store).await, ["3", "6"], "{at_call}");
+            if !plan.struck() {
+                break;
+            }
+        }
+        for at in (0..).step_by(step) {
+            let store = harness.store().await;
+            let parking = Apply::but(harness, third).with_key(key);
+            let parking = emr.client().build(store.clone(), parking);
+            parking.process_events().await.unwrap();
+            let plan = Plan::new(fault, at);
+            let mended = || Apply::but(harness, |event| event.content() == "6").with_key(key);
+            let client = faulty(&emr, store.clone(), mended(), &plan);
+            until_killed(&plan, client.process_failed_events()).await;
+            drop(client);
+            let again = emr.client().build(store.clone(), mended());
+            unless_overtaken(|| again.process_failed_events()).await;
+            let at_call = format!("{fault:?} at call {at} of the retries");
+            let written = applied(harness.as_ref(), &store).await;
+            assert_eq!(written, [1, 2, 3, 4, 5, 7], "{at_call}");
+            assert_eq!(parked(&store).await, ["6"], "{at_call}");
+            if !plan.struck() {
+                break;
+            }
+        }
+    }
+}
+
 async fn a_parked_event_is_applied_once_wherever_a_retry_stops<H: Harness + 'static>(
     harness: &Arc<H>,
 ) {
@@ -358,7 +412,7 @@ async fn a_parked_event_is_applied_once_wherever_a_retry_stops<H: Harness + 'sta
             parking.process_events().await.unwrap();
 
             let plan = Plan::new(fault, at);
-            let client = faulty(&emr, harness, store.clone(), &plan);
+            let client = faulty(&emr, store.clone(), Apply::but(harness, third), &plan);
             until_killed(&plan, client.process_failed_events()).await;
             drop(client);
 

@@ -19,14 +19,10 @@ use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::feeds::{config, feed_uri};
+use crate::feeds::{config, feed_uri, full};
 use crate::loss::{Committed, Remember, assert_causal};
 
 const WRITERS: usize = 8;
-
-fn is_full() -> bool {
-    std::env::var_os("ATOMFEED_FULL").is_some()
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_to_postgres_are_ended() {
@@ -46,7 +42,7 @@ async fn connections_to_postgres_are_ended() {
         .await?;
         Ok(ended)
     };
-    let rounds = if is_full() { 50 } else { 5 };
+    let rounds = if full() { 50 } else { 5 };
     hold_out(named(&store).await, rounds, end).await;
 }
 
@@ -85,7 +81,7 @@ async fn connections_to_mariadb_are_ended() {
         }
         Ok(ended)
     };
-    let rounds = if is_full() { 50 } else { 5 };
+    let rounds = if full() { 50 } else { 5 };
     hold_out(store, rounds, end).await;
 }
 
@@ -99,7 +95,7 @@ async fn servers_crash_and_come_back() {
         .await
         .unwrap();
     let mariadb = MySqlStore::connect(&servers.mariadb, None).await.unwrap();
-    let rounds = if is_full() { 10 } else { 2 };
+    let rounds = if full() { 10 } else { 2 };
     // Both servers crash, each time.
     let crash = async || {
         let folder = servers.folder.path().to_owned();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use atomfeed_client::{
     AtomFeedClient, AtomFeedClientBuilder, Event, EventWorker, FeedSource, FeedUri, FetchError,
-    Handled, InProcessFeedSource, PageRequest, PageResponse, WorkerError,
+    Handled, InProcessFeedSource, PageRequest, PageResponse, WorkerError, resource_key,
 };
 use atomfeed_core::NewEvent;
 use atomfeed_core::store::conformance::Harness;
@@ -72,6 +72,7 @@ impl Emr {
 pub(crate) struct Apply<H> {
     pub(crate) harness: Arc<H>,
     pub(crate) fails: fn(&Event) -> bool,
+    pub(crate) key: fn(&Event) -> Option<String>,
 }
 
 impl<H> Apply<H> {
@@ -79,6 +80,7 @@ impl<H> Apply<H> {
         Self {
             harness: Arc::clone(harness),
             fails: |_| false,
+            key: resource_key,
         }
     }
 
@@ -86,7 +88,12 @@ impl<H> Apply<H> {
         Self {
             harness: Arc::clone(harness),
             fails,
+            key: resource_key,
         }
+    }
+
+    pub(crate) fn with_key(self, key: fn(&Event) -> Option<String>) -> Self {
+        Self { key, ..self }
     }
 }
 
@@ -102,6 +109,10 @@ impl<H: Harness + 'static> EventWorker<H::Conn> for Apply<H> {
             false => Ok(Handled::Applied),
         }
     }
+
+    fn key(&self, event: &Event) -> Option<String> {
+        (self.key)(event)
+    }
 }
 
 /// What was applied, in the order of contents that are numbers.
@@ -110,6 +121,11 @@ pub(crate) async fn applied<H: Harness>(harness: &H, store: &H::Store) -> Vec<u3
     let mut numbers: Vec<u32> = rows.iter().map(|(key, _)| key.parse().unwrap()).collect();
     numbers.sort_unstable();
     numbers
+}
+
+/// Whether the long checks are to run whole.
+pub(crate) fn full() -> bool {
+    std::env::var_os("ATOMFEED_FULL").is_some()
 }
 
 /// Pages by URL.

@@ -22,7 +22,7 @@ use atomfeed_server::{Publisher, Sequencer};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::feeds::{config, feed_uri, router};
+use crate::feeds::{config, feed_uri, full, router};
 
 const WRITERS: usize = 16;
 
@@ -59,8 +59,7 @@ where
     D: Dialect,
     H: Harness<Store = SqlStore<D>, Conn = D::Connection>,
 {
-    let full = std::env::var_os("ATOMFEED_FULL").is_some();
-    let length = Duration::from_secs(if full { 10 } else { 1 });
+    let length = Duration::from_secs(if full() { 10 } else { 1 });
     // The control reads a table with ids of the same kind; `applied` has none.
     let store = harness.store().await;
     control::make(&store).await;

@@ -16,7 +16,7 @@ use atomfeed_server::Publisher;
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::SqlSafeStr;
 
-use crate::feeds::{Emr, feed_uri, on_every_store};
+use crate::feeds::{Emr, feed_uri, full, on_every_store};
 
 on_every_store!(
     a_patient_who_fails_holds_back_nobody_else,
@@ -324,8 +324,7 @@ async fn the_feed_stops_where_it_is_told_to() {
 /// Everything is poison: the feed reaches its head all the same.
 #[tokio::test]
 async fn poison_stops_nothing() {
-    let full = std::env::var("ATOMFEED_FULL").is_ok_and(|value| value == "1");
-    let events = if full { 10_000 } else { 1_000 };
+    let events = if full() { 10_000 } else { 1_000 };
     let emr = Emr::with_events(events).await;
     let harness = Arc::new(SqliteHarness::default());
     let store = harness.store().await;

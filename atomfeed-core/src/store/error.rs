@@ -121,12 +121,6 @@ pub fn is_transient(error: &(dyn StdError + 'static)) -> bool {
     )
 }
 
-/// Whether an error, or what caused it, is one of a database, which may have ended the transaction by
-/// itself.
-pub fn is_of_a_database(error: &(dyn StdError + 'static)) -> bool {
-    kind_of(error).is_some()
-}
-
 fn kind_of(error: &(dyn StdError + 'static)) -> Option<StoreErrorKind> {
     let mut cause = Some(error);
     while let Some(error) = cause {

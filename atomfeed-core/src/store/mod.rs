@@ -24,7 +24,7 @@ pub mod sql;
 mod unit_of_work;
 mod upkeep;
 
-pub use error::{StoreError, StoreErrorKind, StoreResult, is_of_a_database, is_transient};
+pub use error::{StoreError, StoreErrorKind, StoreResult, is_transient};
 pub use feed::{FeedStore, OffsetMarker, RecordRange, TimeBounds};
 pub use memory::{MemoryConnection, MemoryStore};
 pub use outbox::{OpenTransaction, OutboxStore, SequenceState, Sequenced, SequencedStore};
@@ -37,6 +37,7 @@ pub use sql::SqliteStore;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 pub use sql::{Adoption, Obstacle, SchemaName, TableZone};
 pub use unit_of_work::{
-    ConsumerStore, FailedEventQuery, FailedEventStore, MarkerStore, UnitOfWork,
+    ConsumerStore, FailedEventQuery, FailedEventSelection, FailedEventStore, MarkerStore,
+    UnitOfWork,
 };
 pub use upkeep::{Breaks, Cut, FeedState, Hole, Jump, OldEvent, UpkeepStore};

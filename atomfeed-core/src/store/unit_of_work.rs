@@ -113,7 +113,8 @@ pub trait FailedEventStore: Send {
     /// This and every other call: as the database has it.
     async fn park(&mut self, event: &Event, failure: &Failure) -> StoreResult<i64>;
 
-    /// Gives a parked event its place: what it holds back, and when it is to be tried again.
+    /// Gives a parked event its place: what it holds back, and when it is to be tried again. For one that
+    /// is not parked any more it does nothing.
     async fn place(&mut self, feed_uri: &FeedUri, id: i64, place: &Place) -> StoreResult<()>;
 
     /// Which of these keys parked events of a feed have.
@@ -169,12 +170,23 @@ pub struct FailedEventQuery {
     pub retries_below: Option<u32>,
     /// At most so many.
     pub limit: u32,
-    /// Only those that have no place yet.
-    pub unplaced: bool,
-    /// Only those of whose key none is parked before them, and that are due by this time.
-    pub due_by: Option<DateTime<Utc>>,
-    /// Only those with this key.
-    pub key: Option<String>,
+    /// Only these of them.
+    pub selection: FailedEventSelection,
+}
+
+/// Which of a feed's failed events are meant, by their [`Place`].
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum FailedEventSelection {
+    /// All of them.
+    #[default]
+    All,
+    /// Those that have no place yet.
+    Unplaced,
+    /// Those that are due by this time, and of whose key none is parked before them.
+    DueBy(DateTime<Utc>),
+    /// Those with this key.
+    OfKey(String),
 }
 
 impl FailedEventQuery {
@@ -185,30 +197,14 @@ impl FailedEventQuery {
             after: 0,
             retries_below: None,
             limit: 100,
-            unplaced: false,
-            due_by: None,
-            key: None,
+            selection: FailedEventSelection::All,
         }
     }
 
-    /// Only those with this key.
+    /// Only these of them.
     #[must_use]
-    pub fn key(mut self, key: impl Into<String>) -> Self {
-        self.key = Some(key.into());
-        self
-    }
-
-    /// Only those that have no place yet.
-    #[must_use]
-    pub fn unplaced(mut self) -> Self {
-        self.unplaced = true;
-        self
-    }
-
-    /// Only those of whose key none is parked before them, and that are due by this time.
-    #[must_use]
-    pub fn due_by(mut self, time: DateTime<Utc>) -> Self {
-        self.due_by = Some(time);
+    pub fn select(mut self, selection: FailedEventSelection) -> Self {
+        self.selection = selection;
         self
     }
 

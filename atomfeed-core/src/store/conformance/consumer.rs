@@ -1,8 +1,12 @@
+use std::collections::HashSet;
+
 use chrono::{DateTime, Duration, Utc};
 
 use super::Harness;
-use crate::store::{ConsumerStore, FailedEventQuery, StoreErrorKind, UnitOfWork};
-use crate::{EntryId, Event, FailedEvent, Failure, FeedUri, Marker};
+use crate::store::{
+    ConsumerStore, FailedEventQuery, FailedEventSelection, StoreErrorKind, UnitOfWork,
+};
+use crate::{EntryId, Event, FailedEvent, Failure, FeedUri, Marker, Place};
 
 fn feed(name: &str) -> FeedUri {
     FeedUri::new(format!("http://127.0.0.1:8080/feed/{name}/recent")).expect("a feed address")
@@ -294,6 +298,98 @@ pub async fn a_retry_that_fails_is_counted_and_logged<H: Harness>(harness: &H) {
     let logged: Vec<_> = log.iter().map(|row| row.failure.message()).collect();
     assert_eq!(logged, ["second", "third"]);
     assert_eq!(log[0].event_content, event.content());
+}
+
+/// A parked event's place says what it holds back, and when it is tried again: of each key, the first
+/// that is due.
+pub async fn parked_events_have_places<H: Harness>(harness: &H) {
+    let store = harness.store().await;
+    let feed = feed("patient");
+    let select = |selection| FailedEventQuery::of(feed.clone()).select(selection);
+    let now = some_time();
+    let place = |key: Option<&str>, due_at| Place {
+        key: key.map(str::to_owned),
+        due_at,
+    };
+    let long = "é".repeat(5_000);
+    let places = [
+        Some(place(Some("a"), None)),
+        Some(place(Some("a"), None)),
+        Some(place(Some("b"), Some(now))),
+        Some(place(Some(&long), None)),
+        Some(place(None, None)),
+        Some(place(None, Some(now + Duration::seconds(1)))),
+        None,
+    ];
+    let mut work = begin::<H>(&store).await;
+    let mut ids = Vec::new();
+    for (number, place) in (1..).zip(&places) {
+        let (event, boom) = (event("patient", number), failure("boom"));
+        let id = work.park(&event, &boom).await.expect("parked");
+        if let Some(place) = place {
+            work.place(&feed, id, place).await.expect("placed");
+        }
+        ids.push(id);
+    }
+    // Another feed's keys are its own.
+    let other = work.park(&event("lab", 1), &failure("boom")).await;
+    let other = (self::feed("lab"), other.expect("parked"));
+    let b = place(Some("b"), None);
+    work.place(&other.0, other.1, &b).await.expect("placed");
+    commit::<H>(work).await;
+
+    let of = |found: Vec<FailedEvent>| -> Vec<_> {
+        let positions = found.into_iter().map(|failed| {
+            let position = ids.iter().position(|id| *id == failed.id);
+            position.expect("it is one of these") + 1
+        });
+        positions.collect()
+    };
+    let all = parked::<H>(&store, &select(FailedEventSelection::All)).await;
+    let kept: Vec<_> = all.iter().map(|failed| failed.place.clone()).collect();
+    assert_eq!(kept, places);
+    let unplaced = parked::<H>(&store, &select(FailedEventSelection::Unplaced)).await;
+    assert_eq!(of(unplaced), [7]);
+    let of_a = FailedEventSelection::OfKey("a".to_owned());
+    assert_eq!(of(parked::<H>(&store, &select(of_a.clone())).await), [1, 2]);
+    let second = FailedEventQuery::of(feed.clone())
+        .after(ids[0])
+        .select(of_a);
+    assert_eq!(of(parked::<H>(&store, &second).await), [2]);
+    for (by, expected) in [
+        (now - Duration::microseconds(1), &[1, 4, 5, 7][..]),
+        (now, &[1, 3, 4, 5, 7]),
+        (now + Duration::seconds(1), &[1, 3, 4, 5, 6, 7]),
+    ] {
+        let due = parked::<H>(&store, &select(FailedEventSelection::DueBy(by))).await;
+        assert_eq!(of(due), expected, "by {by}");
+    }
+    let mut work = begin::<H>(&store).await;
+    let held = work.held_keys(&feed, &["a", "b", &long, "c", "A"]).await;
+    let expected = ["a", "b", long.as_str()].map(str::to_owned);
+    assert_eq!(held.expect("asked"), HashSet::from(expected));
+    assert_eq!(
+        work.held_keys(&feed, &[]).await.expect("asked"),
+        HashSet::new()
+    );
+
+    // The first one goes: the second of its key is due. One that is gone gets no place.
+    work.remove_failed_event(&all[0]).await.expect("removed");
+    let moved = place(Some("z"), None);
+    work.place(&feed, all[0].id, &moved)
+        .await
+        .expect("nothing is done");
+    work.place(&feed, ids[3], &moved)
+        .await
+        .expect("placed anew");
+    let held = work.held_keys(&feed, &["a", "z", &long]).await;
+    assert_eq!(
+        held.expect("asked"),
+        HashSet::from(["a", "z"].map(str::to_owned))
+    );
+    commit::<H>(work).await;
+    let due = parked::<H>(&store, &select(FailedEventSelection::DueBy(now))).await;
+    assert_eq!(of(due), [2, 3, 4, 5, 7]);
 }
 
 /// A retry that succeeds removes the event and its rows in the retry log, and no others.

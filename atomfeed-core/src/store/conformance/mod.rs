@@ -50,6 +50,7 @@ macro_rules! conformance_tests {
             a_retry_that_fails_is_counted_and_logged,
             a_retry_that_succeeds_removes_both,
             a_failed_event_is_taken_once,
+            parked_events_have_places,
             large_failures_are_kept,
             what_cannot_be_kept_beside_others_is_kept_whole,
             an_event_lasts_when_its_transaction_does,

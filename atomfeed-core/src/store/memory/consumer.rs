@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use super::MemoryConnection;
 use super::transaction::merged;
 use crate::store::{
-    FailedEventQuery, FailedEventStore, MarkerStore, StoreError, StoreResult, UnitOfWork,
+    FailedEventQuery, FailedEventSelection, FailedEventStore, MarkerStore, StoreError, StoreResult,
+    UnitOfWork,
 };
 use crate::{EntryId, Event, FailedEvent, FailedEventRetryLog, Failure, FeedUri, Marker, Place};
 
@@ -109,22 +110,23 @@ impl FailedEventStore for MemoryConnection {
         let after = (Excluded(query.after), Unbounded);
         // Of whose key none is parked before them: the first of each key.
         let mut first = HashMap::new();
-        if query.due_by.is_some() {
+        if let FailedEventSelection::DueBy(_) = query.selection {
             for (id, failed) in merged(&tables.failed, &self.pending.failed, ..) {
-                if let Some(key) =
-                    key(failed).filter(|_| *failed.event.feed_uri() == query.feed_uri)
-                {
+                let is_of_feed = *failed.event.feed_uri() == query.feed_uri;
+                if let Some(key) = key(failed).filter(|_| is_of_feed) {
                     first.entry(key).or_insert(*id);
                 }
             }
         }
-        let is_due = |failed: &&FailedEvent| {
-            let place = failed.place.as_ref();
-            query.due_by.is_none_or(|by| {
-                let due_at = place.and_then(|place| place.due_at);
+        let is_selected = |failed: &&FailedEvent| match &query.selection {
+            FailedEventSelection::All => true,
+            FailedEventSelection::Unplaced => failed.place.is_none(),
+            FailedEventSelection::OfKey(sought) => key(failed) == Some(sought),
+            FailedEventSelection::DueBy(by) => {
+                let due_at = failed.place.as_ref().and_then(|place| place.due_at);
                 let is_first = |key| first.get(key) == Some(&failed.id);
-                due_at.is_none_or(|at| at <= by) && key(failed).is_none_or(is_first)
-            })
+                due_at.is_none_or(|at| at <= *by) && key(failed).is_none_or(is_first)
+            }
         };
         let failed = merged(&tables.failed, &self.pending.failed, after)
             .map(|(_, failed)| failed)
@@ -134,9 +136,7 @@ impl FailedEventStore for MemoryConnection {
                     .retries_below
                     .is_none_or(|below| failed.retries < below)
             })
-            .filter(|failed| query.key.is_none() || key(failed) == query.key.as_deref())
-            .filter(|failed| !query.unplaced || failed.place.is_none())
-            .filter(is_due);
+            .filter(is_selected);
         Ok(failed.take(query.limit as usize).cloned().collect())
     }
 

@@ -19,9 +19,6 @@ pub trait Dialect: Database<Connection: Connection<Database = Self>> {
     /// Opens a transaction that will write.
     const BEGIN: &'static str;
 
-    /// The same, for a worker, with the savepoint `atomfeed_begun` at its beginning.
-    const BEGIN_WORK: &'static str;
-
     /// Reads strategy, sealed_until and last_timestamp of `atomfeed_feed_state`, and holds a lock
     /// on the row until the end of the transaction.
     const LOCK_FEED_STATE: &'static str =

@@ -7,6 +7,7 @@ mod adopt;
 mod consumer;
 mod dialect;
 mod error;
+mod failed_events;
 mod feed;
 mod hand_back;
 mod horizon;

@@ -88,9 +88,6 @@ impl Dialect for MySql {
     // level can be set in it.
     const BEGIN: &'static str = "ROLLBACK; SET TRANSACTION ISOLATION LEVEL READ COMMITTED; BEGIN";
 
-    const BEGIN_WORK: &'static str =
-        "ROLLBACK; SET TRANSACTION ISOLATION LEVEL READ COMMITTED; BEGIN; SAVEPOINT atomfeed_begun";
-
     const COLLATES: bool = true;
 
     const BY_ID: &'static str = "FORCE INDEX (PRIMARY)";

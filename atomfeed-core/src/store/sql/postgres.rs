@@ -94,9 +94,6 @@ impl Dialect for Postgres {
     // A statement must see what was committed before it, whatever the pool's own level is.
     const BEGIN: &'static str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 
-    const BEGIN_WORK: &'static str =
-        "BEGIN ISOLATION LEVEL READ COMMITTED; SAVEPOINT atomfeed_begun";
-
     const MOVES_IN_ONE_STATEMENT: bool = true;
 
     const PASS_OVER_IDS: Option<&'static str> =

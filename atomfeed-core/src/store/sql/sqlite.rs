@@ -84,8 +84,6 @@ impl SqliteStore {
 impl Dialect for Sqlite {
     const BEGIN: &'static str = "BEGIN IMMEDIATE";
 
-    const BEGIN_WORK: &'static str = "BEGIN IMMEDIATE; SAVEPOINT atomfeed_begun";
-
     // A write that changes nothing takes the lock, before anything is read.
     const LOCK_FEED_STATE: &'static str = "UPDATE {s}atomfeed_feed_state SET id = id WHERE id = 1
         RETURNING strategy, sealed_until, last_timestamp";
