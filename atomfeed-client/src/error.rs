@@ -124,15 +124,27 @@ pub enum ProcessErrorKind {
     },
     /// The marker's entry is not on the marker's page any more.
     #[error(
-        "the marker names entry {entry} as the last one read, on page {page}, and it is not there: \
-         the feed was restored, renumbered or replaced; find out up to where its events were \
-         applied, and set the marker (table markers) to an entry and the page it is on now"
+        "the marker names entry {entry} as the last one read, on page {page}, and it is not there, nor \
+         on the pages around it: the feed was restored, renumbered or replaced; find out up to where \
+         its events were applied, and set the marker there (set_marker, or the table markers), or say \
+         where to go on (when_lost)"
     )]
     MarkedEntryMissing {
         /// The entry that was sought.
         entry: String,
         /// The page it was sought on.
         page: String,
+    },
+    /// The entry behind which to begin is on no page.
+    #[error(
+        "entry {entry} is on no page of the feed, from the newest back to {oldest}: see whether the id is \
+         right, or begin elsewhere"
+    )]
+    EntryNotFound {
+        /// The entry that was sought.
+        entry: String,
+        /// The oldest page there is.
+        oldest: String,
     },
     /// Something that the worker needs is down; nothing was parked, and the feed goes on with this
     /// event.
@@ -147,6 +159,15 @@ pub enum ProcessErrorKind {
         error: String,
         /// When it is tried again.
         retry_in: Duration,
+    },
+    /// Another consumer of the feed is at work, or has been until lately; this one stands by.
+    #[error(
+        "another consumer of this feed is at work, or was until lately: {consumer}; this one stands by, and \
+         takes over when that gives no sign of life"
+    )]
+    StandingBy {
+        /// Which one.
+        consumer: String,
     },
     /// More events are parked than is allowed.
     #[error(

@@ -3,6 +3,7 @@
 
 mod client;
 mod error;
+mod metric;
 mod outcome;
 mod source;
 mod worker;
@@ -11,10 +12,12 @@ pub use atomfeed_core as core;
 pub use atomfeed_core::{Event, FeedUri};
 pub use tokio_util::sync::CancellationToken;
 
-pub use client::{AtomFeedClient, AtomFeedClientBuilder, StartPosition};
+pub use client::{AtomFeedClient, AtomFeedClientBuilder, AtomFeedClients, StartPosition};
 pub use error::{ProcessError, ProcessErrorKind};
 pub use outcome::{Outcome, Processed};
-pub use source::{FeedSource, FetchError, InProcessFeedSource, PageRequest, PageResponse};
+pub use source::{
+    FeedSource, FetchError, InProcessFeedSource, POSITION_HEADER, PageRequest, PageResponse,
+};
 #[cfg(feature = "http")]
 pub use source::{HttpFeedSource, HttpFeedSourceBuilder};
 pub use worker::{

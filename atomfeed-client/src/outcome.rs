@@ -14,6 +14,20 @@ pub struct Processed {
     pub held: u64,
 }
 
+impl Processed {
+    /// How many events it were, in whatever way they were dealt with.
+    pub fn events(&self) -> u64 {
+        self.applied + self.ignored + self.failed + self.held
+    }
+
+    pub(crate) fn add(&mut self, more: Self) {
+        self.applied += more.applied;
+        self.ignored += more.ignored;
+        self.failed += more.failed;
+        self.held += more.held;
+    }
+}
+
 /// What became of an event, once that is committed.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]

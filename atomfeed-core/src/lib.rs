@@ -55,6 +55,7 @@ mod event;
 mod failure;
 mod feed_uri;
 mod marker;
+mod rebase;
 pub mod store;
 
 pub use category::{Category, FeedScope, InvalidCategory};
@@ -64,3 +65,4 @@ pub use event::{Event, EventRecord, InvalidEvent, NewEvent};
 pub use failure::{FailedEvent, FailedEventRetryLog, Failure, MAX_ERROR_MESSAGE, Place};
 pub use feed_uri::{FeedUri, InvalidFeedUri};
 pub use marker::Marker;
+pub use rebase::{InvalidRebase, Rebase, Rebased};

@@ -16,6 +16,10 @@ pub struct Page {
     pub sealed: bool,
     /// The id of the newest event on it.
     pub newest_id: Option<i64>,
+    /// How many events the feed has up to the newest one on it, as pages are reckoned; unknown with time
+    /// chunking. Served as the header `atomfeed-position`, by which a consumer knows how far behind it
+    /// is.
+    pub position: Option<u64>,
     /// The Atom document, in UTF-8.
     pub body: Bytes,
 }
@@ -27,6 +31,8 @@ pub(crate) struct PageContent {
     pub(crate) next: Option<u64>,
     pub(crate) sealed: bool,
     pub(crate) records: Vec<EventRecord>,
+    /// The position of the last one of them, where it is known.
+    pub(crate) position: Option<u64>,
     /// `atom:updated` of a page without entries.
     pub(crate) updated_if_empty: DateTime<Utc>,
 }
@@ -63,6 +69,7 @@ impl PageContent {
             number,
             sealed: self.sealed,
             newest_id: newest.map(|record| record.id),
+            position: self.position,
             body: writer.finish().into(),
         }
     }

@@ -4,16 +4,17 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use atomfeed_core::store::{StoreError, StoreErrorKind, StoreResult, UnitOfWork};
-use atomfeed_core::{Event, Failure, Marker};
+use atomfeed_core::store::{StoreError, StoreErrorKind, UnitOfWork};
+use atomfeed_core::{Event, Failure};
 
 use futures_util::FutureExt;
 
 use super::AtomFeedClient;
 use super::held::message;
+use super::ledger::Ledger;
 use crate::outcome::{Outcome, Processed};
 use crate::worker::{Handled, Prepared};
-use crate::{ProcessErrorKind, WorkerError};
+use crate::{ProcessErrorKind, WorkerError, metric};
 
 /// The transaction in which a worker has dealt with events, still open, and how; or why it could not.
 type Worked<C> = Result<(Box<dyn UnitOfWork<Conn = C>>, Handled), WorkerError>;
@@ -30,33 +31,61 @@ pub(super) struct Batch {
 }
 
 impl Batch {
+    pub(super) fn first(&self) -> Option<&Arc<Event>> {
+        let ready = self.ready.first().map(|(event, _)| event);
+        ready.or(self.broken.as_ref().map(|(event, _)| event))
+    }
+
     pub(super) fn len(&self) -> usize {
         self.ready.len() + usize::from(self.broken.is_some())
     }
 }
 
 impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
-    /// Applies events in one transaction, or, when one of them fails, in one for each. The marker
+    /// Applies events in one transaction, or, when one of them fails, in one for each. The ledger
     /// follows, also where an error ends it.
     pub(super) async fn apply_batch(
         &self,
         batch: Batch,
-        marker: &mut Option<Marker>,
+        ledger: &mut Ledger<'_>,
         processed: &mut Processed,
     ) -> Result<(), ProcessErrorKind> {
+        let _turn = match &self.turns {
+            // It is never closed.
+            Some(turns) => turns.acquire().await.ok(),
+            None => None,
+        };
         let begun = Instant::now();
         let length = batch.len();
+        let mut more = Processed::default();
+        let applied = self.apply_each_or_all(batch, ledger, &mut more).await;
+        processed.add(more);
+        self.watch.count(more);
+        self.watch.passed(more.events());
+        metric::events(&self.feed, more);
+        if applied.is_ok() {
+            metric::batch(&self.feed, length, begun.elapsed());
+            self.pace.measured(length, begun.elapsed());
+        }
+        applied
+    }
+
+    async fn apply_each_or_all(
+        &self,
+        batch: Batch,
+        ledger: &mut Ledger<'_>,
+        processed: &mut Processed,
+    ) -> Result<(), ProcessErrorKind> {
         let Batch { mut ready, broken } = batch;
-        if ready.len() > 1 && self.apply_together(&ready, marker, processed).await? {
+        if ready.len() > 1 && self.apply_together(&ready, ledger, processed).await? {
             ready.clear();
         }
         for (event, prepared) in ready {
-            self.apply(&event, Ok(prepared), marker, processed).await?;
+            self.apply(&event, Ok(prepared), ledger, processed).await?;
         }
         if let Some((event, error)) = broken {
-            self.apply(&event, Err(error), marker, processed).await?;
+            self.apply(&event, Err(error), ledger, processed).await?;
         }
-        self.pace.measured(length, begun.elapsed());
         Ok(())
     }
 
@@ -64,14 +93,11 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
     async fn apply_together(
         &self,
         batch: &[Ready],
-        marker: &mut Option<Marker>,
+        ledger: &mut Ledger<'_>,
         processed: &mut Processed,
     ) -> Result<bool, ProcessErrorKind> {
-        let Some((last, _)) = batch.last() else {
-            return Ok(true);
-        };
         self.must_not_be_too_many()?;
-        let to = self.marker_behind(last);
+        let all: Vec<_> = batch.iter().map(|(event, _)| event.as_ref()).collect();
         let mut work = self.store.begin().await?;
         let keys = match self.parked.load(Ordering::Relaxed) {
             // Nobody asks.
@@ -102,11 +128,10 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             let key = key.as_deref().unwrap_or_default();
             self.hold(work.as_mut(), event, key).await?;
         }
-        self.move_marker(work.as_mut(), marker.as_ref(), &to)
-            .await?;
+        self.enter(work.as_mut(), ledger, &all).await?;
         work.commit().await?;
-        *marker = Some(to);
-        self.outages.over();
+        self.settle(ledger, &all);
+        self.outages.over(&all);
         let mut handled = handled.into_iter();
         for ((event, _), key) in batch.iter().zip(&keys) {
             match key.as_deref().filter(|key| held.contains(*key)) {
@@ -158,26 +183,24 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         }
     }
 
-    /// Applies an event and moves the marker, or parks it and moves the marker.
+    /// Applies an event, or parks it; the ledger follows.
     async fn apply(
         &self,
         event: &Event,
         prepared: Result<Prepared, WorkerError>,
-        marker: &mut Option<Marker>,
+        ledger: &mut Ledger<'_>,
         processed: &mut Processed,
     ) -> Result<(), ProcessErrorKind> {
         self.must_not_be_too_many()?;
-        let to = self.marker_behind(event);
         let key = self.worker.key(event, prepared.as_ref().ok());
         if self.parked.load(Ordering::Relaxed) > 0 {
             let mut work = self.store.begin().await?;
             let held = self.held(work.as_mut(), [&key]).await?;
             if let Some(key) = held.into_iter().next() {
                 self.hold(work.as_mut(), event, &key).await?;
-                self.move_marker(work.as_mut(), marker.as_ref(), &to)
-                    .await?;
+                self.enter(work.as_mut(), ledger, &[event]).await?;
                 work.commit().await?;
-                *marker = Some(to);
+                self.settle(ledger, &[event]);
                 self.tell_held(event, &key, processed);
                 return Ok(());
             }
@@ -185,11 +208,10 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         }
         let error = match self.work(event, prepared).await? {
             Ok((mut work, handled)) => {
-                self.move_marker(work.as_mut(), marker.as_ref(), &to)
-                    .await?;
+                self.enter(work.as_mut(), ledger, &[event]).await?;
                 work.commit().await?;
-                *marker = Some(to);
-                self.outages.over();
+                self.settle(ledger, &[event]);
+                self.outages.over(&[event]);
                 self.tell(event, handled, processed).await;
                 return Ok(());
             }
@@ -202,11 +224,10 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         let mut work = self.store.begin().await?;
         self.park(work.as_mut(), event, &failure, key).await?;
         // It may have failed behind having moved the marker.
-        self.move_marker(work.as_mut(), marker.as_ref(), &to)
-            .await?;
+        self.enter(work.as_mut(), ledger, &[event]).await?;
         work.commit().await?;
-        *marker = Some(to);
-        self.outages.over();
+        self.settle(ledger, &[event]);
+        self.outages.over(&[event]);
         self.parked.fetch_add(1, Ordering::Relaxed);
         processed.failed += 1;
         tracing::warn!(feed = %self.feed, event = %event.id(), %error, "event parked");
@@ -300,30 +321,6 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             Ok(handled) => handled.map_err(Halted::Error),
             Err(panic) => Err(Halted::Lost(panicked(panic.as_ref()))),
         }
-    }
-
-    async fn move_marker(
-        &self,
-        work: &mut dyn UnitOfWork<Conn = C>,
-        from: Option<&Marker>,
-        to: &Marker,
-    ) -> StoreResult<()> {
-        match work.move_marker(from, to).await {
-            Err(error)
-                if error.kind() == StoreErrorKind::Conflict
-                    && self.settings.worker_moves_marker
-                    && work.marker(&self.feed).await?.as_ref() == Some(to) =>
-            {
-                Ok(())
-            }
-            moved => moved,
-        }
-    }
-
-    fn marker_behind(&self, event: &Event) -> Marker {
-        Marker::new(self.feed.clone())
-            .after(event.id().clone())
-            .on_page(event.page_uri().unwrap_or_default())
     }
 
     /// Tells of an event that was dealt with, once that is committed.

@@ -23,6 +23,7 @@ impl AtomFeedClientBuilder {
     pub(super) fn new(feed: FeedUri, source: Arc<dyn FeedSource>) -> Self {
         let settings = Settings {
             start: StartPosition::default(),
+            when_lost: None,
             max_retries: 10,
             retry_delays: Backoff {
                 first: Duration::from_secs(15),
@@ -33,10 +34,13 @@ impl AtomFeedClientBuilder {
             prepare_ahead: 4,
             batch: 100,
             batch_time: Duration::from_secs(1),
+            workers: 1,
+            lease: None,
             worker_timeout: None,
             worker_moves_marker: false,
             backoff: Backoff::default(),
             interval: Duration::from_secs(15),
+            stop_within: None,
             limits: ReadLimits::default(),
             any_content_type: false,
             clock: Arc::new(SystemClock),
@@ -52,6 +56,14 @@ impl AtomFeedClientBuilder {
     /// Sets where to begin while there is no marker; else at the beginning.
     pub fn start(mut self, start: StartPosition) -> Self {
         self.settings.start = start;
+        self
+    }
+
+    /// Sets where to go on when the entry of the marker is gone from its page and those around it, or the
+    /// page was pruned; else the feed stops and says so. Events may be passed over by it, or applied
+    /// again.
+    pub fn when_lost(mut self, position: StartPosition) -> Self {
+        self.settings.when_lost = Some(position);
         self
     }
 
@@ -106,6 +118,31 @@ impl AtomFeedClientBuilder {
         self
     }
 
+    /// Sets how many transactions are worked at once, over different [keys](crate::EventWorker::key);
+    /// else 1, at least 1. Events of one key keep their order, others do not; each is still applied
+    /// exactly once, also when the process is killed. Each transaction takes a connection of the
+    /// store's, and one more moves the marker. All run in the task that runs the client, so that what
+    /// needs a processor for long belongs into a thread of its own.
+    ///
+    /// Where [one transaction writes at a time](atomfeed_core::store::ConsumerStore::writes_one_at_a_time)
+    /// (SQLite), only as many events are [prepared](Self::prepare_ahead) at once.
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.settings.workers = workers.max(1);
+        self.settings.prepare_ahead = self.settings.prepare_ahead.max(workers);
+        self
+    }
+
+    /// Stands by while another consumer follows the feed in the same database, and takes over once that
+    /// has given no sign of life for `lease` (a few seconds; 100 ms at least), or has stopped. Also the
+    /// first one that starts sees for so long that no other is at work.
+    ///
+    /// Without it, any number of consumers may start at once, and those that come too late are told of
+    /// the conflict.
+    pub fn standby(mut self, lease: Duration) -> Self {
+        self.settings.lease = Some(lease.max(Duration::from_millis(100)));
+        self
+    }
+
     /// Sets how long a worker may take for an event, or for a batch in a single call; else there is no
     /// limit. What takes longer is a permanent failure of the event.
     pub fn worker_timeout(mut self, limit: Duration) -> Self {
@@ -136,6 +173,13 @@ impl AtomFeedClientBuilder {
     /// Sets how long [`run`](AtomFeedClient::run) waits between two rounds; else 15 s.
     pub fn interval(mut self, interval: Duration) -> Self {
         self.settings.interval = interval;
+        self
+    }
+
+    /// Sets how long [`run`](AtomFeedClient::run) may still take once it is to stop; else it takes as long
+    /// as the events in hand do. What has not ended by then is undone.
+    pub fn stop_within(mut self, limit: Duration) -> Self {
+        self.settings.stop_within = Some(limit);
         self
     }
 

@@ -6,6 +6,7 @@ use atomfeed_core::{Event, Failure, Place};
 
 use super::AtomFeedClient;
 use crate::ProcessErrorKind;
+use crate::metric;
 use crate::outcome::{Outcome, Processed};
 
 /// How many rows of other programs get their place in one transaction.
@@ -18,6 +19,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         let mut work = self.store.begin().await?;
         let count = work.failed_event_count(&self.feed).await?;
         self.parked.store(count, Ordering::Relaxed);
+        metric::parked(&self.feed, count);
         if count == 0 {
             work.rollback().await?;
             return Ok(0);

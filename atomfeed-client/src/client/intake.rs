@@ -6,6 +6,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::AtomFeedClient;
 use super::ahead::Ahead;
 use super::pages::{FetchedPage, Pages, Visited};
+use super::watch::Watch;
 use crate::worker::{Handler, Prepared};
 use crate::{ProcessErrorKind, WorkerError};
 
@@ -23,6 +24,7 @@ pub(super) struct Intake<'a, C: ?Sized> {
     page: FetchedPage,
     next: Option<Result<Fetching, ProcessErrorKind>>,
     visited: Visited,
+    watch: &'a Watch,
     events: Events<'a, C>,
 }
 
@@ -45,6 +47,7 @@ impl<'a, C: ?Sized + Send + 'static> Intake<'a, C> {
             page,
             next: None,
             visited,
+            watch: &client.watch,
             events: ahead(worker, prepare_ahead, unread),
         };
         intake.fetch_next();
@@ -88,6 +91,9 @@ impl<'a, C: ?Sized + Send + 'static> Intake<'a, C> {
 
     fn fetch_next(&mut self) {
         let next = self.page.next().transpose();
+        if next.is_none() {
+            self.watch.head(&self.page);
+        }
         self.next = next.map(|url| {
             let (pages, url) = (self.pages.clone(), url?);
             let fetching = tokio::spawn(async move { pages.fetch(url).await });

@@ -4,14 +4,20 @@ mod afresh;
 mod ahead;
 mod apply;
 mod builder;
+mod claim;
 mod held;
 mod intake;
+mod lanes;
+mod ledger;
+mod many;
+mod markers;
 mod outage;
 mod pace;
 mod pages;
 mod retry;
 mod run;
 mod start;
+mod watch;
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,17 +26,24 @@ use std::time::Duration;
 
 use atomfeed_core::atom::ReadLimits;
 use atomfeed_core::store::ConsumerStore;
-use atomfeed_core::{Clock, FeedUri};
+use atomfeed_core::{Clock, FeedUri, Marker};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 pub use builder::AtomFeedClientBuilder;
+pub use many::AtomFeedClients;
 pub use start::StartPosition;
 
 use self::apply::Batch;
+use self::claim::{Beginning, Claiming};
 use self::intake::Intake;
+use self::ledger::Ledger;
 use self::outage::{Backoff, Outages};
 use self::pace::Pace;
 use self::pages::{FetchedPage, Pages};
+use self::start::First;
+use self::watch::Watch;
 use crate::outcome::{Outcome, Processed};
 use crate::source::FeedSource;
 use crate::worker::{AnyWorker, Handler, into_handler};
@@ -79,6 +92,10 @@ pub struct AtomFeedClient<C: ?Sized> {
     settings: Settings,
     pace: Pace,
     outages: Outages,
+    claiming: Claiming,
+    watch: Watch,
+    /// Of several feeds in one process, so many apply events at once.
+    turns: Option<Arc<Semaphore>>,
     /// How many events of the feed are parked, as it was counted last and has grown since.
     parked: AtomicU64,
 }
@@ -87,16 +104,20 @@ pub struct AtomFeedClient<C: ?Sized> {
 #[derive(Clone)]
 struct Settings {
     start: StartPosition,
+    when_lost: Option<StartPosition>,
     max_retries: u32,
     retry_delays: Backoff,
     max_failed_events: Option<u64>,
     prepare_ahead: usize,
     batch: usize,
     batch_time: Duration,
+    workers: usize,
+    lease: Option<Duration>,
     worker_timeout: Option<Duration>,
     worker_moves_marker: bool,
     backoff: Backoff,
     interval: Duration,
+    stop_within: Option<Duration>,
     limits: ReadLimits,
     any_content_type: bool,
     clock: Arc<dyn Clock>,
@@ -133,14 +154,18 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             limits: settings.limits,
             any_content_type: settings.any_content_type,
         };
+        let watch = Watch::of(&feed);
         Self {
             feed,
+            watch,
+            turns: None,
             pages,
             store: Arc::new(store),
             worker,
             settings,
             pace: Pace::default(),
             outages: Outages::default(),
+            claiming: Claiming::default(),
             parked: AtomicU64::new(0),
         }
     }
@@ -173,7 +198,16 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
     /// finished.
     async fn process_until(&self, stop: &CancellationToken) -> Result<Processed, ProcessError> {
         let mut processed = Processed::default();
-        match self.walk(stop, &mut processed).await {
+        let span = tracing::info_span!("process_events", feed = %self.feed);
+        let walk = self.walk(stop, &mut processed).instrument(span);
+        let walked = self.at_work(walk).await;
+        let error = walked.as_ref().err();
+        if !matches!(error, Some(ProcessErrorKind::StandingBy { .. })) {
+            let now = self.settings.clock.now();
+            self.watch.end(error, stop.is_cancelled(), now);
+            self.write_status(true).await;
+        }
+        match walked {
             Ok(()) => Ok(processed),
             Err(kind) => Err(ProcessError::new(&self.feed, processed, kind)),
         }
@@ -187,22 +221,62 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         if let Some(waiting) = self.outages.now() {
             return Err(waiting.into());
         }
-        let mut marker = self.store.marker(&self.feed).await?;
-        let Some(first) = stop
-            .run_until_cancelled(self.first_page(marker.as_ref()))
-            .await
-        else {
-            return Ok(());
-        };
-        let Some(page) = first? else {
-            return Ok(());
-        };
-        let unread = page.events_behind(marker.as_ref())?;
-        if unread.is_empty() && page.next()?.is_none() {
-            return Ok(());
+        loop {
+            let mut marker = self.store.marker(&self.feed).await?;
+            let first = self.first(marker.as_ref());
+            let Some(first) = stop.run_until_cancelled(first).await else {
+                return Ok(());
+            };
+            let Some(first) = first? else {
+                return Ok(());
+            };
+            self.watch.begin(&first, self.settings.clock.now());
+            let First { page, unread } = first;
+            match page.next() {
+                Ok(None) => {
+                    self.watch.head(&page);
+                    if unread.is_empty() {
+                        return Ok(());
+                    }
+                }
+                Ok(Some(_)) if marker.is_some() => {
+                    // So that it can be told meanwhile how far there is to go.
+                    let newest = stop.run_until_cancelled(self.newest_page()).await;
+                    if let Some(Ok(newest)) = newest {
+                        self.watch.head(&newest);
+                    }
+                }
+                // What is wrong with it is told once its events were applied.
+                Ok(Some(_)) | Err(_) => {}
+            }
+            let completed = match self.begin_reading(marker.as_ref()).await? {
+                Beginning::Completed(completed) => completed,
+                Beginning::Moved => continue,
+            };
+            self.look_at_parked().await?;
+            let intake = Intake::new(self, page, unread);
+            return match self.lanes() > 1 || !completed.is_empty() {
+                true => {
+                    self.work_in_lanes(intake, completed, &mut marker, processed, stop)
+                        .await
+                }
+                false => {
+                    self.work_in_order(intake, &mut marker, processed, stop)
+                        .await
+                }
+            };
         }
-        self.look_at_parked().await?;
-        let mut intake = Intake::new(self, page, unread);
+    }
+
+    /// Applies events up to the head of the feed, one transaction after the other.
+    async fn work_in_order(
+        &self,
+        mut intake: Intake<'_, C>,
+        marker: &mut Option<Marker>,
+        processed: &mut Processed,
+        stop: &CancellationToken,
+    ) -> Result<(), ProcessErrorKind> {
+        let mut ledger = Ledger::Marker(marker);
         loop {
             let mut batch = Batch::default();
             let mut end = None;
@@ -227,8 +301,10 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
                     }
                 }
             }
-            if batch.len() > 0 {
-                self.apply_batch(batch, &mut marker, processed).await?;
+            if let Some(event) = batch.first() {
+                self.watch.before(event);
+                self.apply_batch(batch, &mut ledger, processed).await?;
+                self.write_status(false).await;
             }
             if let Some(end) = end {
                 return end;

@@ -1,7 +1,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use atomfeed_core::EntryId;
+use atomfeed_core::{EntryId, Event};
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use tokio::time::Instant;
 
@@ -83,9 +83,11 @@ impl Outages {
         })
     }
 
-    /// An event was dealt with.
-    pub(super) fn over(&self) {
-        *self.lock() = None;
+    /// Events were dealt with: that which was waited for may be one of them.
+    pub(super) fn over(&self, events: &[&Event]) {
+        let mut outage = self.lock();
+        let is_over = |known: &mut Outage| events.iter().any(|event| *event.id() == known.event);
+        drop(outage.take_if(is_over));
     }
 
     /// Waits for what a worker needs for an event. `None` when it was waited for long enough.

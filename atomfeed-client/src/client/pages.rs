@@ -2,11 +2,11 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use atomfeed_core::atom::{Feed, ReadLimits, read_feed};
-use atomfeed_core::{EntryId, Event, FeedUri, Marker};
+use atomfeed_core::{EntryId, Event, FeedUri};
 use url::Url;
 
-use crate::ProcessErrorKind;
 use crate::source::{FeedSource, PageRequest};
+use crate::{ProcessErrorKind, metric};
 
 /// A page of the feed, read.
 pub(super) struct FetchedPage {
@@ -17,6 +17,8 @@ pub(super) struct FetchedPage {
     next: Option<String>,
     previous: Option<String>,
     pub(super) events: Vec<Arc<Event>>,
+    /// How many events of the feed there are up to its last one, where the server says.
+    pub(super) position: Option<u64>,
 }
 
 /// Fetches and reads the pages of a feed.
@@ -32,14 +34,15 @@ impl Pages {
     pub(super) async fn fetch(&self, mut url: Url) -> Result<FetchedPage, ProcessErrorKind> {
         // The consumer's name, which is no part of the page's address.
         url.set_fragment(None);
-        let response = self
-            .source
-            .fetch(&PageRequest::new(url.clone()))
-            .await
-            .map_err(|source| ProcessErrorKind::Fetch {
-                page: url.to_string(),
-                source,
-            })?;
+        let response = self.source.fetch(&PageRequest::new(url.clone())).await;
+        metric::page(
+            &self.feed,
+            response.as_ref().ok().map(|page| page.body.len()),
+        );
+        let response = response.map_err(|source| ProcessErrorKind::Fetch {
+            page: url.to_string(),
+            source,
+        })?;
         if let Some(content_type) = &response.content_type
             && !self.any_content_type
             && !is_xml(content_type)
@@ -55,10 +58,10 @@ impl Pages {
                 source,
             }
         })?;
-        Ok(self.page(url, feed))
+        Ok(self.page(url, feed, response.position))
     }
 
-    fn page(&self, url: Url, feed: Feed) -> FetchedPage {
+    fn page(&self, url: Url, feed: Feed, position: Option<u64>) -> FetchedPage {
         let own = feed
             .link("via")
             .or_else(|| feed.link("self"))
@@ -79,6 +82,7 @@ impl Pages {
         let events = events.filter(|event| ids.insert(event.id().clone()));
         let events = events.map(Arc::new).collect();
         FetchedPage {
+            position,
             url,
             uri,
             next,
@@ -89,25 +93,10 @@ impl Pages {
 }
 
 impl FetchedPage {
-    /// The events behind the marker, on the page that the marker names.
-    ///
-    /// # Errors
-    ///
-    /// When the marker's entry is not on it.
-    pub(super) fn events_behind(
-        &self,
-        marker: Option<&Marker>,
-    ) -> Result<Vec<Arc<Event>>, ProcessErrorKind> {
-        match marker.and_then(Marker::last_read_entry_id) {
-            None => Ok(self.events.clone()),
-            Some(entry) => match self.index_behind(entry) {
-                Some(behind) => Ok(self.events[behind..].to_vec()),
-                None => Err(ProcessErrorKind::MarkedEntryMissing {
-                    entry: entry.to_string(),
-                    page: self.url.to_string(),
-                }),
-            },
-        }
+    /// The events behind an entry, if that is on the page.
+    pub(super) fn events_behind(&self, entry: &EntryId) -> Option<Vec<Arc<Event>>> {
+        let index = self.events.iter().position(|event| event.id() == entry)?;
+        Some(self.events[index + 1..].to_vec())
     }
 
     /// The events that are not on the page before, too. (The original's time chunks have an entry on
@@ -117,13 +106,6 @@ impl FetchedPage {
         let beyond = self.events.iter();
         let beyond = beyond.filter(|event| !seen.contains(event.id()));
         beyond.map(Arc::clone).collect()
-    }
-
-    fn index_behind(&self, entry: &EntryId) -> Option<usize> {
-        self.events
-            .iter()
-            .position(|event| event.id() == entry)
-            .map(|index| index + 1)
     }
 
     /// Makes sure that this page follows `before`, of which it was said: that it names that one as

@@ -5,13 +5,14 @@ use atomfeed_core::store::{FailedEventQuery, FailedEventSelection, StoreErrorKin
 use atomfeed_core::{FailedEvent, Failure};
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use super::AtomFeedClient;
 use super::afresh::Afresh;
 use super::ahead::Ahead;
 use crate::outcome::{Outcome, Processed};
 use crate::worker::{Handled, Prepared};
-use crate::{ProcessError, ProcessErrorKind, WorkerError};
+use crate::{ProcessError, ProcessErrorKind, WorkerError, metric};
 
 /// How many failed events are read at once.
 const BATCH: u32 = 100;
@@ -68,10 +69,13 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         retries_below: Option<u32>,
     ) -> Result<Processed, ProcessError> {
         let mut processed = Processed::default();
-        match self
-            .retry_in_order(stop, retries_below, &mut processed)
-            .await
-        {
+        let span = tracing::info_span!("process_failed_events", feed = %self.feed);
+        let retrying = self.retry_in_order(stop, retries_below, &mut processed);
+        let retrying = retrying.instrument(span);
+        let retried = self.at_work(retrying).await;
+        self.watch.count(processed);
+        self.write_status(false).await;
+        match retried {
             Ok(()) => Ok(processed),
             Err(kind) => Err(ProcessError::new(&self.feed, processed, kind)),
         }
@@ -186,7 +190,14 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         pass: &mut Pass,
         processed: &mut Processed,
     ) -> Result<bool, ProcessErrorKind> {
-        match self.retry(failed, prepared).await {
+        let turn = match &self.turns {
+            // It is never closed.
+            Some(turns) => turns.acquire().await.ok(),
+            None => None,
+        };
+        let retried = self.retry(failed, prepared).await;
+        drop(turn);
+        match retried {
             Ok(Some(Handled::Applied)) => processed.applied += 1,
             Ok(Some(Handled::Ignored)) => processed.ignored += 1,
             Ok(None) => {
@@ -250,9 +261,11 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         let event = &failed.event;
         let error = match self.work(event, prepared).await? {
             Ok((mut work, handled)) => {
+                self.keep_lease(work.as_mut()).await?;
                 work.remove_failed_event(failed).await?;
                 work.commit().await?;
                 self.worker.committed(event).await;
+                metric::retries(&self.feed, "succeeded");
                 tracing::info!(feed = %self.feed, event = %event.id(), "parked event applied");
                 (self.settings.on_outcome)(&Outcome::Retried { event });
                 return Ok(Some(handled));
@@ -263,6 +276,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         let mut place = failed.place.clone().unwrap_or_default();
         let due_in = |delay| TimeDelta::from_std(delay).ok().map(|delay| now + delay);
         let mut work = self.store.begin().await?;
+        self.keep_lease(work.as_mut()).await?;
         if error.is_transient() {
             // That counts for no retry; but others are to have their turn before it.
             let retry_in = self.settings.backoff.longest;
@@ -282,6 +296,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         work.commit().await?;
         let retries = failed.retries.saturating_add(1);
         let is_last = retries >= self.settings.max_retries;
+        metric::retries(&self.feed, if is_last { "dead" } else { "failed" });
         tracing::warn!(feed = %self.feed, event = %event.id(), retries, %error, is_last, "retry failed");
         (self.settings.on_outcome)(&Outcome::RetryFailed {
             event,

@@ -3,26 +3,74 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::AtomFeedClient;
-use crate::{ProcessError, ProcessErrorKind};
+use crate::{ProcessError, ProcessErrorKind, metric};
 
 impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
     /// Processes new events, then tries parked ones again, over and over with the configured
-    /// interval in between, until `stop` is cancelled. The event in hand is finished then.
+    /// interval in between, until `stop` is cancelled. The events in hand are finished then, unless that
+    /// takes longer than [is allowed](crate::AtomFeedClientBuilder::stop_within).
     ///
     /// Errors do not end it: they are logged, and what could not be done is tried again after the
     /// interval.
+    ///
+    /// It tells what it does to [`tracing`](https://docs.rs/tracing) (spans `process_events` and
+    /// `process_failed_events`), and measures with [`metrics`](https://docs.rs/metrics), each by its
+    /// `feed`:
+    ///
+    /// | name | kind | what |
+    /// |---|---|---|
+    /// | `atomfeed_events_total` | counter | events, by `outcome`: `applied`, `ignored`, `parked`, `held` (parked behind another) |
+    /// | `atomfeed_retries_total` | counter | retries of parked events, by `outcome`: `succeeded`, `failed`, `dead` (for the last time) |
+    /// | `atomfeed_parked_events` | gauge | events that are parked |
+    /// | `atomfeed_lag_events` | gauge | events ahead of the marker, where the server says |
+    /// | `atomfeed_lag_pages` | gauge | pages ahead of the marker's |
+    /// | `atomfeed_lag_seconds` | gauge | how long ago the first event ahead of the marker was published |
+    /// | `atomfeed_page_fetches_total` | counter | pages, by `outcome`: `fetched`, `failed` |
+    /// | `atomfeed_page_bytes_total` | counter | their bytes, after decompression |
+    /// | `atomfeed_batch_events` | histogram | events that were taken at a time |
+    /// | `atomfeed_batch_seconds` | histogram | how long they took |
+    /// | `atomfeed_rounds_total` | counter | readings of the feed, by `outcome`: `read`, `waiting`, `standing_by`, `failed` |
+    ///
+    /// The same, feed by feed and minute by minute, is kept in the store for those who watch
+    /// ([`StatusStore`](atomfeed_core::store::StatusStore)).
     ///
     /// # Cancel safety
     ///
     /// As [`process_events`](Self::process_events).
     pub async fn run(&self, stop: CancellationToken) {
+        let rounds = self.run_rounds(&stop);
+        match self.settings.stop_within {
+            None => rounds.await,
+            Some(limit) => {
+                tokio::select! {
+                    biased;
+                    () = rounds => {}
+                    () = async { stop.cancelled().await; tokio::time::sleep(limit).await } => {
+                        tracing::warn!(
+                            feed = %self.feed, ?limit,
+                            "what was in hand has not ended in time, and is undone"
+                        );
+                    }
+                }
+            }
+        }
+        if let Err(error) = self.give_back().await {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(feed = %self.feed, error, "who stands by takes over only once it has waited");
+        }
+    }
+
+    async fn run_rounds(&self, stop: &CancellationToken) {
         while !stop.is_cancelled() {
-            let processed = self.process_until(&stop).await;
+            let processed = self.process_until(stop).await;
+            let stands_by = matches!(&processed, Err(error)
+                if matches!(error.kind(), ProcessErrorKind::StandingBy { .. }));
+            metric::round(&self.feed, outcome(&processed));
             let mut pause = self.pause_after(&processed, "the feed was not read to its end");
             // What is waited for in one is waited for in the other.
-            if processed.is_ok() || self.outages.now().is_none() {
+            if !stands_by && self.outages.now().is_none() {
                 let limit = Some(self.settings.max_retries);
-                let retried = self.retry_until(&stop, limit).await;
+                let retried = self.retry_until(stop, limit).await;
                 pause = pause.min(self.pause_after(&retried, "failed events were not all retried"));
             }
             stop.run_until_cancelled(tokio::time::sleep(pause)).await;
@@ -34,13 +82,29 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         let Err(error) = ended else {
             return self.settings.interval;
         };
-        if let ProcessErrorKind::Waiting { retry_in, .. } = error.kind() {
-            let error = error as &dyn std::error::Error;
-            tracing::warn!(feed = %self.feed, error, "the feed waits");
-            return *retry_in;
+        match error.kind() {
+            ProcessErrorKind::Waiting { retry_in, .. } => {
+                let error = error as &dyn std::error::Error;
+                tracing::warn!(feed = %self.feed, error, "the feed waits");
+                return *retry_in;
+            }
+            ProcessErrorKind::StandingBy { consumer } => {
+                tracing::debug!(feed = %self.feed, consumer, "standing by");
+                return self.looks_again_after();
+            }
+            _ => {}
         }
         let error = error as &dyn std::error::Error;
         tracing::error!(feed = %self.feed, error, "{what}");
         self.settings.interval
+    }
+}
+
+fn outcome<T>(round: &Result<T, ProcessError>) -> &'static str {
+    match round.as_ref().map_err(ProcessError::kind) {
+        Ok(_) => "read",
+        Err(ProcessErrorKind::Waiting { .. }) => "waiting",
+        Err(ProcessErrorKind::StandingBy { .. }) => "standing_by",
+        Err(_) => "failed",
     }
 }

@@ -1,4 +1,7 @@
-use atomfeed_core::{EntryId, Marker};
+use std::sync::Arc;
+
+use atomfeed_core::{EntryId, Event, Marker};
+use chrono::{DateTime, Utc};
 use url::Url;
 
 use super::AtomFeedClient;
@@ -6,7 +9,10 @@ use super::pages::{FetchedPage, Visited, page_number};
 use crate::ProcessErrorKind;
 use crate::source::FetchError;
 
-/// Where a consumer begins that has no marker yet.
+/// How far around the marker's page an entry is sought that is not there any more.
+const NEIGHBOURS: usize = 3;
+
+/// Where a consumer begins that has no marker yet, or to where a marker is moved.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum StartPosition {
@@ -18,67 +24,226 @@ pub enum StartPosition {
     Latest,
     /// With the first event of this page.
     Page(Url),
+    /// Behind this entry, which is sought from the newest page back.
+    After(EntryId),
+    /// With the first event that was published at this time or later, which is sought from the newest
+    /// page back.
+    At(DateTime<Utc>),
+}
+
+/// A page to begin with, and its events that are unread.
+pub(super) struct First {
+    pub(super) page: FetchedPage,
+    pub(super) unread: Vec<Arc<Event>>,
+}
+
+impl First {
+    fn whole(page: FetchedPage) -> Self {
+        let unread = page.events.clone();
+        Self { page, unread }
+    }
+
+    /// The page, of which the events behind an entry are unread, if the entry is on it.
+    fn behind(page: FetchedPage, entry: &EntryId) -> Result<Self, FetchedPage> {
+        match page.events_behind(entry) {
+            Some(unread) => Ok(Self { page, unread }),
+            None => Err(page),
+        }
+    }
 }
 
 impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
-    /// The page to begin with; `None` when there is nothing to read yet.
-    pub(super) async fn first_page(
+    /// What to begin with; `None` when there is nothing to read yet.
+    pub(super) async fn first(
         &self,
         marker: Option<&Marker>,
-    ) -> Result<Option<FetchedPage>, ProcessErrorKind> {
+    ) -> Result<Option<First>, ProcessErrorKind> {
         let page = marker.and_then(Marker::page_uri);
         let entry = marker.and_then(Marker::last_read_entry_id);
-        match (page, entry) {
+        let lost = match (page, entry) {
             // The feed was empty when the marker was made, and has begun since, or not yet.
-            (Some(page), None) if names_page_0(page) => self.oldest_page().await,
-            (Some(page), _) => match self.fetch(self.marked_page(page)?).await {
-                Ok(fetched) => Ok(Some(fetched)),
-                Err(error) => Err(self.why_not_there(page, error).await),
+            (Some(page), None) if names_page_0(page) => {
+                return Ok(Some(First::whole(self.oldest_page().await?)));
+            }
+            (Some(page), entry) => match self.fetch(self.marked_page(page)?).await {
+                Ok(fetched) => match entry {
+                    None => return Ok(Some(First::whole(fetched))),
+                    Some(entry) => match First::behind(fetched, entry) {
+                        Ok(first) => return Ok(Some(first)),
+                        Err(page) => match self.seek_around(page, entry).await? {
+                            Ok(first) => return Ok(Some(first)),
+                            Err(page) => ProcessErrorKind::MarkedEntryMissing {
+                                entry: entry.to_string(),
+                                page: page.uri,
+                            },
+                        },
+                    },
+                },
+                Err(error) => self.why_not_there(page, error).await,
             },
-            (None, Some(_)) => self.fetch(self.feed.url().clone()).await.map(Some),
-            (None, None) => self.start(marker).await,
+            (None, Some(entry)) => {
+                let newest = self.newest_page().await?;
+                match First::behind(newest, entry) {
+                    Ok(first) => return Ok(Some(first)),
+                    Err(page) => match self.seek_around(page, entry).await? {
+                        Ok(first) => return Ok(Some(first)),
+                        Err(page) => ProcessErrorKind::MarkedEntryMissing {
+                            entry: entry.to_string(),
+                            page: page.uri,
+                        },
+                    },
+                }
+            }
+            (None, None) => {
+                let start = self.settings.start.clone();
+                return self.begin_at(&start, marker).await;
+            }
+        };
+        let is_lost = matches!(lost, ProcessErrorKind::MarkedEntryMissing { .. })
+            || status(&lost) == Some(410);
+        match &self.settings.when_lost {
+            Some(position) if is_lost => {
+                tracing::warn!(
+                    feed = %self.feed, ?position, reason = %lost,
+                    "the feed goes on where it is set to, since the place of the marker is gone"
+                );
+                self.begin_at(position, marker).await
+            }
+            _ => Err(lost),
         }
     }
 
-    async fn start(
+    async fn begin_at(
         &self,
+        position: &StartPosition,
         marker: Option<&Marker>,
-    ) -> Result<Option<FetchedPage>, ProcessErrorKind> {
-        match &self.settings.start {
-            StartPosition::Beginning => self.oldest_page().await,
-            StartPosition::Page(url) => self.fetch(url.clone()).await.map(Some),
+    ) -> Result<Option<First>, ProcessErrorKind> {
+        if *position != StartPosition::Latest {
+            return self.find(position).await;
+        }
+        let newest = self.newest_page().await?;
+        let to = self.marker_at(&First {
+            unread: Vec::new(),
+            page: newest,
+        });
+        let mut work = self.store.begin().await?;
+        work.move_marker(marker, &to).await?;
+        work.commit().await?;
+        let page = to.page_uri().unwrap_or_default();
+        tracing::info!(feed = %self.feed, page, "begun at the latest event");
+        Ok(None)
+    }
+
+    /// The page of a position; `None` when the feed has nothing there yet.
+    pub(super) async fn find(
+        &self,
+        position: &StartPosition,
+    ) -> Result<Option<First>, ProcessErrorKind> {
+        match position {
+            StartPosition::Beginning => Ok(Some(First::whole(self.oldest_page().await?))),
+            StartPosition::Page(url) => Ok(Some(First::whole(self.fetch(url.clone()).await?))),
             StartPosition::Latest => {
-                let newest = self.fetch(self.feed.url().clone()).await?;
-                let mut to = Marker::new(self.feed.clone()).on_page(newest.uri.as_str());
-                if let Some(last) = newest.events.last() {
-                    to = to.after(EntryId::clone(last.id()));
+                let page = self.newest_page().await?;
+                let unread = Vec::new();
+                Ok(Some(First { page, unread }))
+            }
+            StartPosition::After(entry) => {
+                let is_there = |page: &FetchedPage| page.events_behind(entry).is_some();
+                match self.seek_back(is_there).await? {
+                    (page, true) => Ok(First::behind(page, entry).ok()),
+                    (oldest, false) => Err(ProcessErrorKind::EntryNotFound {
+                        entry: entry.to_string(),
+                        oldest: oldest.uri,
+                    }),
                 }
-                let mut work = self.store.begin().await?;
-                work.move_marker(marker, &to).await?;
-                work.commit().await?;
-                tracing::info!(feed = %self.feed, page = %newest.uri, "begun at the latest event");
-                Ok(None)
+            }
+            StartPosition::At(time) => {
+                let is_before = |event: &Arc<Event>| event.published().is_some_and(|at| at < *time);
+                // The page with the last event before that time; or else the oldest one.
+                let has_before = |page: &FetchedPage| page.events.iter().any(is_before);
+                let (page, _) = self.seek_back(has_before).await?;
+                let behind = page.events.iter().rposition(is_before);
+                let unread = page.events[behind.map_or(0, |index| index + 1)..].to_vec();
+                Ok(Some(First { page, unread }))
             }
         }
+    }
+
+    /// The marker that stands in front of what is unread.
+    pub(super) fn marker_at(&self, first: &First) -> Marker {
+        let marker = Marker::new(self.feed.clone()).on_page(first.page.uri.as_str());
+        let read = first.page.events.len() - first.unread.len();
+        match read.checked_sub(1).map(|last| &first.page.events[last]) {
+            Some(last) => marker.after(last.id().clone()),
+            None => marker,
+        }
+    }
+
+    pub(super) async fn newest_page(&self) -> Result<FetchedPage, ProcessErrorKind> {
+        self.fetch(self.feed.url().clone()).await
     }
 
     /// The oldest page: back along `prev-archive` from the newest, up to where the publisher has pruned.
-    async fn oldest_page(&self) -> Result<Option<FetchedPage>, ProcessErrorKind> {
-        let mut page = self.fetch(self.feed.url().clone()).await?;
+    async fn oldest_page(&self) -> Result<FetchedPage, ProcessErrorKind> {
+        let (oldest, _) = self.seek_back(|_| false).await?;
+        Ok(oldest)
+    }
+
+    /// The first page that is such, from the newest back; or the oldest one, and false.
+    async fn seek_back(
+        &self,
+        is_it: impl Fn(&FetchedPage) -> bool,
+    ) -> Result<(FetchedPage, bool), ProcessErrorKind> {
+        let mut page = self.newest_page().await?;
+        self.watch.head(&page);
         let mut visited = Visited::default();
-        visited.check(&page)?;
-        while let Some(previous) = page.previous()? {
-            match self.fetch(previous).await {
-                Ok(previous) => page = previous,
+        loop {
+            visited.check(&page)?;
+            if is_it(&page) {
+                return Ok((page, true));
+            }
+            let Some(previous) = page.previous()? else {
+                return Ok((page, false));
+            };
+            page = match self.fetch(previous).await {
+                Ok(previous) => previous,
                 Err(error) if status(&error) == Some(410) => {
                     tracing::info!(feed = %self.feed, page = %page.uri, "older pages were pruned");
-                    break;
+                    return Ok((page, false));
                 }
                 Err(error) => return Err(error),
-            }
-            visited.check(&page)?;
+            };
         }
-        Ok(Some(page))
+    }
+
+    /// Seeks an entry on the pages around one on which it is not; gives that back when it is on none.
+    async fn seek_around(
+        &self,
+        page: FetchedPage,
+        entry: &EntryId,
+    ) -> Result<Result<First, FetchedPage>, ProcessErrorKind> {
+        for link in [FetchedPage::previous, FetchedPage::next] {
+            let mut next = link(&page)?;
+            for _ in 0..NEIGHBOURS {
+                let Some(url) = next else { break };
+                let neighbour = match self.fetch(url).await {
+                    Ok(neighbour) => neighbour,
+                    // It was pruned, say: it is not there, either.
+                    Err(error) if status(&error).is_some() => break,
+                    Err(error) => return Err(error),
+                };
+                next = link(&neighbour)?;
+                if let Ok(first) = First::behind(neighbour, entry) {
+                    let (was, is) = (&page.uri, &first.page.uri);
+                    tracing::warn!(
+                        feed = %self.feed, %entry, was, is,
+                        "the marker's entry is on another page than it was"
+                    );
+                    return Ok(Ok(first));
+                }
+            }
+        }
+        Ok(Err(page))
     }
 
     /// Why the page that the marker names is not there: it may be ahead of the feed.
@@ -87,7 +252,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         if !matches!(status(&error), Some(404 | 500)) {
             return error;
         }
-        let Ok(newest) = self.fetch(self.feed.url().clone()).await else {
+        let Ok(newest) = self.newest_page().await else {
             return error;
         };
         match (page_number(marked), page_number(&newest.uri)) {

@@ -196,8 +196,9 @@ impl FeedSource for HttpFeedSource {
         let content_type = content_type
             .and_then(|value| value.to_str().ok())
             .map(str::to_owned);
+        let headers = response.headers().clone();
         let body = self.read(response, begun).await?;
-        Ok(PageResponse::new(content_type, body))
+        Ok(PageResponse::new(content_type, body).with_headers(&headers))
     }
 }
 

@@ -87,6 +87,6 @@ where
             .headers
             .get(CONTENT_TYPE)
             .and_then(|value| value.to_str().ok());
-        Ok(PageResponse::new(content_type.map(str::to_owned), body))
+        Ok(PageResponse::new(content_type.map(str::to_owned), body).with_headers(&head.headers))
     }
 }

@@ -52,6 +52,9 @@ pub struct PageResponse {
     pub content_type: Option<String>,
     /// The document, with content codings taken off.
     pub body: Bytes,
+    /// How many events the feed has up to the last one of the page, where the server says
+    /// ([`POSITION_HEADER`]).
+    pub position: Option<u64>,
 }
 
 impl PageResponse {
@@ -60,9 +63,24 @@ impl PageResponse {
         Self {
             content_type,
             body: body.into(),
+            position: None,
         }
     }
+
+    /// Takes what the server says besides, in its headers.
+    #[must_use]
+    pub fn with_headers(mut self, headers: &::http::HeaderMap) -> Self {
+        let position = headers
+            .get(POSITION_HEADER)
+            .and_then(|value| value.to_str().ok());
+        self.position = position.and_then(|position| position.parse().ok());
+        self
+    }
 }
+
+/// The header in which a server of this family says how many events its feed has up to the last one of
+/// the page. On the newest page, it is all there are.
+pub const POSITION_HEADER: &str = "atomfeed-position";
 
 /// How large a page may be, in bytes, after decompression: large enough for a hundred documents of
 /// half a megabyte.

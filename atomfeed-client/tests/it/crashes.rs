@@ -3,9 +3,7 @@
 //! killed wherever it waits for a page or for its worker; then it starts again, and in the end every
 //! event is applied exactly once.
 
-use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use atomfeed_client::{
@@ -13,13 +11,9 @@ use atomfeed_client::{
     PreparingWorker, ProcessError, ProcessErrorKind, WorkerError,
 };
 use atomfeed_core::store::conformance::Harness;
-use atomfeed_core::store::{
-    ConsumerStore, FailedEventQuery, FailedEventStore, MarkerStore, StoreError, StoreErrorKind,
-    StoreResult, UnitOfWork,
-};
-use atomfeed_core::{EntryId, FailedEvent, FailedEventRetryLog, Failure, FeedUri, Marker, Place};
-use tokio::sync::Notify;
+use atomfeed_core::store::{ConsumerStore, FailedEventQuery, StoreErrorKind};
 
+use crate::faulty::{FAULTS, FaultyStore, Plan};
 use crate::feeds::{Apply, Emr, applied, feed_uri, full, on_every_store};
 
 on_every_store!(
@@ -27,195 +21,6 @@ on_every_store!(
     keys_keep_their_order_wherever_it_stops,
     a_parked_event_is_applied_once_wherever_a_retry_stops,
 );
-
-/// What happens at the n-th call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fault {
-    /// It fails, and has done nothing.
-    FailBefore,
-    /// It does its work, and then fails: the answer was lost.
-    FailAfter,
-    /// The process is killed before it.
-    KillBefore,
-    /// The process is killed after it took effect.
-    KillAfter,
-}
-
-const FAULTS: [Fault; 4] = [
-    Fault::FailBefore,
-    Fault::FailAfter,
-    Fault::KillBefore,
-    Fault::KillAfter,
-];
-
-/// Strikes once, at the n-th call.
-#[derive(Debug)]
-struct Plan {
-    fault: Fault,
-    at: usize,
-    calls: AtomicUsize,
-    killed: Notify,
-}
-
-impl Plan {
-    fn new(fault: Fault, at: usize) -> Arc<Self> {
-        Arc::new(Self {
-            fault,
-            at,
-            calls: AtomicUsize::new(0),
-            killed: Notify::new(),
-        })
-    }
-
-    fn struck(&self) -> bool {
-        self.calls.load(Ordering::SeqCst) > self.at
-    }
-
-    async fn call<T>(&self, call: impl Future<Output = StoreResult<T>> + Send) -> StoreResult<T> {
-        let lost = || Err(StoreError::new(StoreErrorKind::Unavailable, "injected"));
-        if self.calls.fetch_add(1, Ordering::SeqCst) != self.at {
-            return call.await;
-        }
-        match self.fault {
-            Fault::FailBefore => lost(),
-            Fault::FailAfter => call.await.and_then(|_| lost()),
-            Fault::KillBefore => self.kill().await,
-            Fault::KillAfter => {
-                call.await?;
-                self.kill().await
-            }
-        }
-    }
-
-    /// A place where the consumer waits for something else than its store.
-    async fn wait_here(&self) {
-        let kills = matches!(self.fault, Fault::KillBefore | Fault::KillAfter);
-        if self.calls.fetch_add(1, Ordering::SeqCst) == self.at && kills {
-            self.kill().await
-        }
-    }
-
-    /// Never comes back: whoever runs the consumer drops it here.
-    async fn kill<T>(&self) -> T {
-        self.killed.notify_one();
-        std::future::pending().await
-    }
-}
-
-#[derive(Clone)]
-struct FaultyStore<S> {
-    store: S,
-    plan: Arc<Plan>,
-}
-
-#[async_trait]
-impl<S: ConsumerStore> ConsumerStore for FaultyStore<S> {
-    type Conn = S::Conn;
-
-    async fn begin(&self) -> StoreResult<Box<dyn UnitOfWork<Conn = S::Conn>>> {
-        let work = self.plan.call(self.store.begin()).await?;
-        Ok(Box::new(FaultyWork {
-            work,
-            plan: Arc::clone(&self.plan),
-        }))
-    }
-
-    async fn marker(&self, feed_uri: &FeedUri) -> StoreResult<Option<Marker>> {
-        self.plan.call(self.store.marker(feed_uri)).await
-    }
-}
-
-struct FaultyWork<C: ?Sized> {
-    work: Box<dyn UnitOfWork<Conn = C>>,
-    plan: Arc<Plan>,
-}
-
-#[async_trait]
-impl<C: ?Sized + Send + 'static> UnitOfWork for FaultyWork<C> {
-    type Conn = C;
-
-    fn conn(&mut self) -> &mut C {
-        self.work.conn()
-    }
-
-    async fn take_back(&mut self) -> StoreResult<()> {
-        self.plan.call(self.work.take_back()).await
-    }
-
-    async fn commit(self: Box<Self>) -> StoreResult<()> {
-        self.plan.call(self.work.commit()).await
-    }
-
-    async fn rollback(self: Box<Self>) -> StoreResult<()> {
-        self.plan.call(self.work.rollback()).await
-    }
-}
-
-#[async_trait]
-impl<C: ?Sized + Send + 'static> MarkerStore for FaultyWork<C> {
-    async fn marker(&mut self, feed_uri: &FeedUri) -> StoreResult<Option<Marker>> {
-        self.plan.call(self.work.marker(feed_uri)).await
-    }
-
-    async fn markers(&mut self) -> StoreResult<Vec<Marker>> {
-        self.plan.call(self.work.markers()).await
-    }
-
-    async fn move_marker(&mut self, from: Option<&Marker>, to: &Marker) -> StoreResult<()> {
-        self.plan.call(self.work.move_marker(from, to)).await
-    }
-}
-
-#[async_trait]
-impl<C: ?Sized + Send + 'static> FailedEventStore for FaultyWork<C> {
-    async fn park(&mut self, event: &Event, failure: &Failure) -> StoreResult<i64> {
-        self.plan.call(self.work.park(event, failure)).await
-    }
-
-    async fn place(&mut self, feed_uri: &FeedUri, id: i64, place: &Place) -> StoreResult<()> {
-        self.plan.call(self.work.place(feed_uri, id, place)).await
-    }
-
-    async fn held_keys(
-        &mut self,
-        feed_uri: &FeedUri,
-        keys: &[&str],
-    ) -> StoreResult<HashSet<String>> {
-        self.plan.call(self.work.held_keys(feed_uri, keys)).await
-    }
-
-    async fn failed_events(&mut self, query: &FailedEventQuery) -> StoreResult<Vec<FailedEvent>> {
-        self.plan.call(self.work.failed_events(query)).await
-    }
-
-    async fn failed_event_count(&mut self, feed_uri: &FeedUri) -> StoreResult<u64> {
-        self.plan.call(self.work.failed_event_count(feed_uri)).await
-    }
-
-    async fn record_failed_retry(
-        &mut self,
-        failed: &FailedEvent,
-        failure: &Failure,
-    ) -> StoreResult<()> {
-        self.plan
-            .call(self.work.record_failed_retry(failed, failure))
-            .await
-    }
-
-    async fn remove_failed_event(&mut self, failed: &FailedEvent) -> StoreResult<()> {
-        self.plan.call(self.work.remove_failed_event(failed)).await
-    }
-
-    async fn retry_log(
-        &mut self,
-        feed_uri: &FeedUri,
-        event_id: &EntryId,
-    ) -> StoreResult<Vec<FailedEventRetryLog>> {
-        self.plan
-            .call(self.work.retry_log(feed_uri, event_id))
-            .await
-    }
-}
 
 /// May be killed before it works and before it returns.
 struct FaultyWorker<H> {

@@ -1,7 +1,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 
-use crate::{FailedEvent, InvalidEvent, Marker};
+use crate::{FailedEvent, FeedUri, InvalidEvent, Marker};
 
 /// What a store answers.
 pub type StoreResult<T> = Result<T, StoreError>;
@@ -85,6 +85,17 @@ impl StoreError {
                 "moving the marker of {}: another consumer has moved it meanwhile; read it again, \
                  and see that one consumer at a time follows this feed",
                 to.feed_uri()
+            ),
+        )
+    }
+
+    /// Somebody else has taken a feed.
+    pub(crate) fn claim_lost(feed_uri: &FeedUri) -> Self {
+        Self::new(
+            StoreErrorKind::Conflict,
+            format!(
+                "following {feed_uri}: another consumer has taken over this feed meanwhile; nothing more \
+                 is applied here; see that one consumer at a time follows it, or have one stand by"
             ),
         )
     }

@@ -7,12 +7,13 @@
 //! | [`FeedStore`] | server | reads events by position, keeps chunking history and positions |
 //! | [`UpkeepStore`] | server | prunes, and goes on after a restore |
 //! | [`ConsumerStore`] | client | opens a [`UnitOfWork`] |
-//! | [`UnitOfWork`] | client | *is* an open transaction: [`MarkerStore`] and [`FailedEventStore`] over the connection it lends to the worker |
+//! | [`UnitOfWork`] | client | *is* an open transaction: [`MarkerStore`], [`FailedEventStore`], [`ClaimStore`] and [`StatusStore`] over the connection it lends to the worker |
 //!
 //! [`MemoryStore`] implements all of them and is the reference; with the features `sqlite`,
 //! `postgres` and `mysql`, `SqliteStore`, `PostgresStore` and `MySqlStore` do too. A store of your own is a store once it passes the suite in
 //! `conformance` (feature `testing`).
 
+mod claim;
 #[cfg(feature = "testing")]
 pub mod conformance;
 mod error;
@@ -21,9 +22,11 @@ mod memory;
 mod outbox;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 pub mod sql;
+mod status;
 mod unit_of_work;
 mod upkeep;
 
+pub use claim::{Claim, ClaimStore};
 pub use error::{StoreError, StoreErrorKind, StoreResult, is_transient};
 pub use feed::{FeedStore, OffsetMarker, RecordRange, TimeBounds};
 pub use memory::{MemoryConnection, MemoryStore};
@@ -36,6 +39,7 @@ pub use sql::PostgresStore;
 pub use sql::SqliteStore;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 pub use sql::{Adoption, Obstacle, SchemaName, TableZone};
+pub use status::{FeedStatus, MinuteCounts, StatusStore};
 pub use unit_of_work::{
     ConsumerStore, FailedEventQuery, FailedEventSelection, FailedEventStore, MarkerStore,
     UnitOfWork,

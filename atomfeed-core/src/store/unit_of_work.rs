@@ -3,8 +3,11 @@ use std::collections::HashSet;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
-use super::StoreResult;
-use crate::{EntryId, Event, FailedEvent, FailedEventRetryLog, Failure, FeedUri, Marker, Place};
+use super::{ClaimStore, StatusStore, StoreResult};
+use crate::{
+    EntryId, Event, FailedEvent, FailedEventRetryLog, Failure, FeedUri, Marker, Place, Rebase,
+    Rebased,
+};
 
 /// A consumer's database: opens transactions.
 #[async_trait]
@@ -24,6 +27,11 @@ pub trait ConsumerStore: Send + Sync + 'static {
     /// Nothing stays open when the future is dropped.
     async fn begin(&self) -> StoreResult<Box<dyn UnitOfWork<Conn = Self::Conn>>>;
 
+    /// Whether one transaction writes at a time, so that several at once only wait for each other.
+    fn writes_one_at_a_time(&self) -> bool {
+        false
+    }
+
     /// How far a feed has been read, in a transaction of its own; stores override this where they
     /// can read without one.
     ///
@@ -40,7 +48,7 @@ pub trait ConsumerStore: Send + Sync + 'static {
 
 /// One open transaction. What is dropped without [`commit`](Self::commit) is rolled back.
 #[async_trait]
-pub trait UnitOfWork: MarkerStore + FailedEventStore + Send {
+pub trait UnitOfWork: MarkerStore + FailedEventStore + ClaimStore + StatusStore + Send {
     /// What the worker is lent.
     type Conn: ?Sized + Send + 'static;
 
@@ -101,6 +109,17 @@ pub trait MarkerStore: Send {
     /// [`StoreErrorKind::Conflict`](super::StoreErrorKind::Conflict) when it stands elsewhere: two
     /// consumers can not both move it.
     async fn move_marker(&mut self, from: Option<&Marker>, to: &Marker) -> StoreResult<()>;
+
+    /// Puts another address in the place of one, wherever it is that of a feed or of its page: in
+    /// markers, in what is parked and in its retries, and in what is kept besides. What is parked keeps
+    /// its id, its key and its time. Who follows such a feed is told, by losing its
+    /// [claim](super::ClaimStore).
+    ///
+    /// # Errors
+    ///
+    /// [`StoreErrorKind::Refused`](super::StoreErrorKind::Refused) when a feed of the new address has a
+    /// marker already, or a column cannot hold the address; roll back then.
+    async fn rebase(&mut self, rebase: &Rebase) -> StoreResult<Rebased>;
 }
 
 /// The events that failed and wait (tables `failed_events`, `failed_event_retry_log`).

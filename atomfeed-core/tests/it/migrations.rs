@@ -8,7 +8,10 @@ use atomfeed_core::{Clock, SystemClock};
 use sqlx::mysql::{MySqlConnectOptions, MySqlPool};
 use sqlx::{AssertSqlSafe, Executor, Row};
 
-const BESIDE: &str = include_str!("../../migrations/mysql/0001_beside.sql");
+const BESIDE: &str = concat!(
+    include_str!("../../migrations/mysql/0001_beside.sql"),
+    include_str!("../../migrations/mysql/0003_consumers.sql"),
+);
 const TABLES: &str = include_str!("../../migrations/mysql/0002_tables.sql");
 
 fn statements(file: &'static str) -> impl Iterator<Item = &'static str> {

@@ -1,7 +1,7 @@
 use std::error::Error;
 
 use axum::extract::rejection::PathRejection;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use crate::{FeedError, Page};
@@ -9,8 +9,16 @@ use crate::{FeedError, Page};
 const ATOM: HeaderValue = HeaderValue::from_static("application/atom+xml; charset=utf-8");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
+/// How many events the feed has up to the newest one on the page.
+const POSITION: HeaderName = HeaderName::from_static("atomfeed-position");
+
 pub(super) fn page(page: Page) -> Response {
-    ([(header::CONTENT_TYPE, ATOM)], page.body).into_response()
+    let position = page.position;
+    let mut response = ([(header::CONTENT_TYPE, ATOM)], page.body).into_response();
+    if let Some(position) = position {
+        response.headers_mut().insert(POSITION, position.into());
+    }
+    response
 }
 
 /// Tells the client what it did wrong, and nothing of the inside; the log has everything.

@@ -76,6 +76,7 @@ impl EventFeedService {
             previous: feed.page_before(first),
             next,
             sealed: next.is_some(),
+            position: Some(first + (records.len() as u64).saturating_sub(1)),
             records,
             updated_if_empty,
         }))
@@ -91,6 +92,7 @@ fn empty(now: DateTime<Utc>) -> PageContent {
         next: None,
         sealed: false,
         records: Vec::new(),
+        position: Some(0),
         updated_if_empty: midnight,
     }
 }

@@ -75,6 +75,7 @@ impl EventFeedService {
             next: Some(chunk.number + 1).filter(|_| sealed),
             sealed,
             records: self.store.records_between(scope, bounds).await?,
+            position: None,
             updated_if_empty: time(chunk.start),
         })
     }

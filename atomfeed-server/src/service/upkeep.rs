@@ -120,6 +120,7 @@ impl EventFeedService {
             next: Some(feed.cut.page),
             sealed: false,
             records: Vec::new(),
+            position: None,
             updated_if_empty,
         })
     }

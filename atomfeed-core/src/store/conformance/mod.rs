@@ -15,14 +15,17 @@
 mod consumer;
 mod harness;
 mod publisher;
+mod rebase;
 mod sequence;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 mod sql;
 mod upkeep;
+mod watching;
 
 pub use consumer::*;
 pub use harness::{Harness, MemoryHarness, Rows, Shape, sequence_all};
 pub use publisher::*;
+pub use rebase::*;
 pub use sequence::*;
 #[cfg(feature = "mysql")]
 pub use sql::MySqlHarness;
@@ -31,6 +34,7 @@ pub use sql::PostgresHarness;
 #[cfg(feature = "sqlite")]
 pub use sql::SqliteHarness;
 pub use upkeep::*;
+pub use watching::*;
 
 /// Makes a `#[tokio::test]` of every case of the suite, over the `Option` of a harness that an
 /// expression makes; `None` where there is no server to check on.
@@ -53,6 +57,10 @@ macro_rules! conformance_tests {
             parked_events_have_places,
             large_failures_are_kept,
             what_cannot_be_kept_beside_others_is_kept_whole,
+            a_feed_is_claimed_by_one,
+            events_behind_the_marker_are_completed_once,
+            statuses_and_counts_are_kept,
+            a_host_may_get_another_name,
             an_event_lasts_when_its_transaction_does,
             every_field_comes_back,
             illegal_characters_are_refused,

@@ -9,7 +9,10 @@ use crate::store::{
     FailedEventQuery, FailedEventSelection, FailedEventStore, MarkerStore, StoreError, StoreResult,
     UnitOfWork,
 };
-use crate::{EntryId, Event, FailedEvent, FailedEventRetryLog, Failure, FeedUri, Marker, Place};
+use crate::{
+    EntryId, Event, FailedEvent, FailedEventRetryLog, Failure, FeedUri, Marker, Place, Rebase,
+    Rebased,
+};
 
 #[async_trait]
 impl UnitOfWork for MemoryConnection {
@@ -58,6 +61,10 @@ impl MarkerStore for MemoryConnection {
             .markers
             .insert(to.feed_uri().as_str().to_owned(), Some(to.clone()));
         Ok(())
+    }
+
+    async fn rebase(&mut self, rebase: &Rebase) -> StoreResult<Rebased> {
+        self.rebase_rows(rebase).await
     }
 }
 

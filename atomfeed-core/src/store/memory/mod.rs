@@ -1,8 +1,11 @@
 //! A store in memory: the reference for every other, and a real one where nothing must outlive the
 //! process.
 
+mod claims;
 mod consumer;
 mod feed;
+mod rebase;
+mod status;
 mod tables;
 mod transaction;
 mod upkeep;
@@ -178,5 +181,9 @@ impl ConsumerStore for MemoryStore {
 
     async fn begin(&self) -> StoreResult<Box<dyn UnitOfWork<Conn = MemoryConnection>>> {
         Ok(Box::new(self.transaction().await))
+    }
+
+    fn writes_one_at_a_time(&self) -> bool {
+        true
     }
 }

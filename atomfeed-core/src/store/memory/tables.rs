@@ -1,9 +1,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use chrono::{DateTime, Utc};
+
 use crate::category::fold;
 use crate::chunking::ChunkingHistoryEntry;
-use crate::store::{Cut, Hole, Jump, OffsetMarker, SequenceState};
-use crate::{EventRecord, FailedEvent, FailedEventRetryLog, FeedScope, Marker};
+use crate::store::{Claim, Cut, FeedStatus, Hole, Jump, MinuteCounts, OffsetMarker, SequenceState};
+use crate::{EntryId, EventRecord, FailedEvent, FailedEventRetryLog, FeedScope, Marker};
 
 /// What was committed.
 #[derive(Debug, Default)]
@@ -27,6 +29,14 @@ pub(super) struct Tables {
     pub(super) offset_markers: BTreeMap<String, OffsetMarker>,
     pub(super) markers: BTreeMap<String, Marker>,
     pub(super) failed: BTreeMap<i64, FailedEvent>,
+    /// By feed.
+    pub(super) claims: BTreeMap<String, Claim>,
+    /// Feed and event.
+    pub(super) completed: BTreeMap<(String, EntryId), ()>,
+    /// By feed.
+    pub(super) statuses: BTreeMap<String, FeedStatus>,
+    /// By feed and minute.
+    pub(super) minutes: BTreeMap<(String, DateTime<Utc>), MinuteCounts>,
     pub(super) retry_log: BTreeMap<RetryKey, FailedEventRetryLog>,
     /// The application's own rows, by table and key.
     pub(super) rows: BTreeMap<RowKey, String>,

@@ -9,8 +9,8 @@ use tokio::sync::OwnedMutexGuard;
 use super::Shared;
 use super::tables::{RetryKey, RowKey};
 use crate::chunking::ChunkingStrategy;
-use crate::store::{StoreError, StoreErrorKind, StoreResult};
-use crate::{EventRecord, FailedEvent, FailedEventRetryLog, Marker, NewEvent};
+use crate::store::{Claim, FeedStatus, MinuteCounts, StoreError, StoreErrorKind, StoreResult};
+use crate::{EntryId, EventRecord, FailedEvent, FailedEventRetryLog, Marker, NewEvent};
 
 /// An open transaction of a [`MemoryStore`](super::MemoryStore): what a publisher writes with, and
 /// what a worker is lent. Dropped without a commit, it never happened.
@@ -28,6 +28,10 @@ pub(super) struct Pending {
     last_timestamp: Option<DateTime<Utc>>,
     pub(super) markers: BTreeMap<String, Option<Marker>>,
     pub(super) failed: BTreeMap<i64, Option<FailedEvent>>,
+    pub(super) claims: BTreeMap<String, Option<Claim>>,
+    pub(super) completed: BTreeMap<(String, EntryId), Option<()>>,
+    pub(super) statuses: BTreeMap<String, Option<FeedStatus>>,
+    pub(super) minutes: BTreeMap<(String, DateTime<Utc>), Option<MinuteCounts>>,
     pub(super) retry_log: BTreeMap<RetryKey, Option<FailedEventRetryLog>>,
     rows: BTreeMap<RowKey, Option<String>>,
     pub(super) last_failed_id: Option<i64>,
@@ -74,6 +78,10 @@ impl MemoryConnection {
             last_timestamp,
             markers,
             failed,
+            claims,
+            completed,
+            statuses,
+            minutes,
             retry_log,
             rows,
             last_failed_id,
@@ -86,6 +94,10 @@ impl MemoryConnection {
         tables.state.last_timestamp = last_timestamp.max(tables.state.last_timestamp);
         apply(&mut tables.markers, markers);
         apply(&mut tables.failed, failed);
+        apply(&mut tables.claims, claims);
+        apply(&mut tables.completed, completed);
+        apply(&mut tables.statuses, statuses);
+        apply(&mut tables.minutes, minutes);
         apply(&mut tables.retry_log, retry_log);
         apply(&mut tables.rows, rows);
         tables.last_failed_id = last_failed_id.unwrap_or(tables.last_failed_id);

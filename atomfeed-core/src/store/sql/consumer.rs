@@ -8,7 +8,7 @@ use super::{Dialect, Row, SqlStore, Value};
 use crate::store::{
     ConsumerStore, MarkerStore, StoreError, StoreErrorKind, StoreResult, UnitOfWork,
 };
-use crate::{EntryId, FeedUri, Marker};
+use crate::{EntryId, FeedUri, Marker, Rebase, Rebased};
 
 // In the statement that begins the transaction: no round trip of its own.
 const SAVEPOINT: &str = "SAVEPOINT atomfeed_begun";
@@ -44,6 +44,10 @@ impl<D: Dialect> ConsumerStore for SqlStore<D> {
             .await
             .doing(|| "opening a worker's transaction")?;
         Ok(work)
+    }
+
+    fn writes_one_at_a_time(&self) -> bool {
+        D::WRITES_ONE_AT_A_TIME
     }
 
     async fn marker(&self, feed_uri: &FeedUri) -> StoreResult<Option<Marker>> {
@@ -196,6 +200,10 @@ impl<D: Dialect> MarkerStore for SqlUnitOfWork<D> {
             }
             Err(error) => Err(error),
         }
+    }
+
+    async fn rebase(&mut self, rebase: &Rebase) -> StoreResult<Rebased> {
+        self.rebase_rows(rebase).await
     }
 }
 

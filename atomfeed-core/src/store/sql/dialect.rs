@@ -29,6 +29,15 @@ pub trait Dialect: Database<Connection: Connection<Database = Self>> {
     const LOCK_MARKERS: &'static str =
         "SELECT name FROM {s}atomfeed_locks WHERE name = 'markers' FOR UPDATE";
 
+    /// Reads epoch, consumer and beats of a row of `atomfeed_claims`, and holds a lock on it until the
+    /// end of the transaction.
+    const LOCK_CLAIM: &'static str =
+        "SELECT epoch, consumer, beats FROM {s}atomfeed_claims WHERE feed = ? FOR UPDATE";
+
+    /// Reads the epoch of a row of `atomfeed_claims`, and keeps others from writing it until the end of
+    /// the transaction.
+    const KEEP_CLAIM: &'static str;
+
     /// Whether a statement that fails takes the whole transaction with it. Where it does, a row that
     /// may be there already is guarded against in the statement itself.
     const ERRORS_END_TRANSACTIONS: bool = false;

@@ -436,7 +436,7 @@ fn failure_values(event: &Event, failure: &Failure) -> Vec<Value> {
 }
 
 /// A key of a feed, in the same few letters however long it is.
-fn order_key(feed_uri: &FeedUri, key: &str) -> String {
+pub(super) fn order_key(feed_uri: &FeedUri, key: &str) -> String {
     let name = format!("{}\n{key}", feed_uri.as_str());
     Uuid::new_v5(&Uuid::NAMESPACE_URL, name.as_bytes()).to_string()
 }

@@ -4,6 +4,7 @@
 //! it. A further database adds a dialect, and no store.
 
 mod adopt;
+mod claims;
 mod consumer;
 mod dialect;
 mod error;
@@ -19,12 +20,14 @@ mod mysql;
 mod outbox;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod rebase;
 mod schema;
 mod sequencer;
 mod spellings;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod statements;
+mod status;
 mod upkeep;
 mod value;
 mod zone;

@@ -23,11 +23,18 @@ use crate::store::{StoreError, StoreErrorKind, StoreResult};
 pub type MySqlStore = SqlStore<MySql>;
 
 /// Those beside the tables of the feed, and these.
-const BESIDE: &[File] = &[(
-    1,
-    "beside",
-    include_str!("../../../migrations/mysql/0001_beside.sql"),
-)];
+const BESIDE: &[File] = &[
+    (
+        1,
+        "beside",
+        include_str!("../../../migrations/mysql/0001_beside.sql"),
+    ),
+    (
+        3,
+        "consumers",
+        include_str!("../../../migrations/mysql/0003_consumers.sql"),
+    ),
+];
 const TABLES: &[File] = &[(
     2,
     "tables",
@@ -112,6 +119,9 @@ impl Dialect for MySql {
     const INDEX_ON: &'static str = "SELECT index_name FROM information_schema.statistics
         WHERE table_schema = COALESCE(?, DATABASE()) AND table_name = 'event_records'
         AND column_name = ? AND seq_in_index = 1";
+
+    const KEEP_CLAIM: &'static str =
+        "SELECT epoch FROM {s}atomfeed_claims WHERE feed = ? LOCK IN SHARE MODE";
 
     primitives!(MySqlConnection, bind, cell);
 

@@ -21,11 +21,18 @@ use crate::store::{StoreError, StoreErrorKind, StoreResult};
 pub type PostgresStore = SqlStore<Postgres>;
 
 /// Those beside the tables of the feed, and these.
-const BESIDE: &[File] = &[(
-    1,
-    "beside",
-    include_str!("../../../migrations/postgres/0001_beside.sql"),
-)];
+const BESIDE: &[File] = &[
+    (
+        1,
+        "beside",
+        include_str!("../../../migrations/postgres/0001_beside.sql"),
+    ),
+    (
+        3,
+        "consumers",
+        include_str!("../../../migrations/postgres/0003_consumers.sql"),
+    ),
+];
 const TABLES: &[File] = &[(
     2,
     "tables",
@@ -120,6 +127,9 @@ impl Dialect for Postgres {
          pg_snapshot_xmax(now.snapshot)::text::bigint
         FROM (SELECT pg_current_snapshot() AS snapshot) AS now",
     );
+
+    const KEEP_CLAIM: &'static str =
+        "SELECT epoch FROM {s}atomfeed_claims WHERE feed = ? FOR SHARE";
 
     primitives!(PgConnection, bind, cell);
 

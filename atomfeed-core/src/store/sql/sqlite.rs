@@ -29,11 +29,18 @@ pub type SqliteStore = SqlStore<Sqlite>;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Those beside the tables of the feed, and these.
-const BESIDE: &[File] = &[(
-    1,
-    "beside",
-    include_str!("../../../migrations/sqlite/0001_beside.sql"),
-)];
+const BESIDE: &[File] = &[
+    (
+        1,
+        "beside",
+        include_str!("../../../migrations/sqlite/0001_beside.sql"),
+    ),
+    (
+        3,
+        "consumers",
+        include_str!("../../../migrations/sqlite/0003_consumers.sql"),
+    ),
+];
 const TABLES: &[File] = &[(
     2,
     "tables",
@@ -90,6 +97,11 @@ impl Dialect for Sqlite {
 
     // The whole file is locked already.
     const LOCK_MARKERS: &'static str = "SELECT name FROM {s}atomfeed_locks";
+
+    const LOCK_CLAIM: &'static str =
+        "SELECT epoch, consumer, beats FROM {s}atomfeed_claims WHERE feed = ?";
+
+    const KEEP_CLAIM: &'static str = "SELECT epoch FROM {s}atomfeed_claims WHERE feed = ?";
 
     const WRITES_ONE_AT_A_TIME: bool = true;
 

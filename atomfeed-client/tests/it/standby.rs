@@ -1,0 +1,174 @@
+//! Two consumers of one feed in one database: one is at work, the other stands by.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use atomfeed_client::{
+    AtomFeedClient, CancellationToken, Event, EventWorker, Handled, ProcessErrorKind, WorkerError,
+};
+use atomfeed_core::store::conformance::Harness;
+use tokio::task::AbortHandle;
+
+use crate::feeds::{Apply, Emr, applied, full, on_every_store};
+
+on_every_store!(
+    who_is_killed_is_followed_by_who_stands_by,
+    who_stops_gives_the_feed_back_at_once,
+    who_stands_by_does_nothing,
+);
+
+/// Who was handed which event, in the order in which they were.
+type Log = Arc<Mutex<Vec<(usize, u32)>>>;
+
+struct Logs<H> {
+    apply: Apply<H>,
+    who: usize,
+    log: Log,
+}
+
+#[async_trait]
+impl<H: Harness + 'static> EventWorker<H::Conn> for Logs<H> {
+    async fn process(&self, event: &Event, conn: &mut H::Conn) -> Result<Handled, WorkerError> {
+        let number = event.content().parse().unwrap();
+        self.log.lock().unwrap().push((self.who, number));
+        self.apply.process(event, conn).await
+    }
+}
+
+fn client<H: Harness + 'static>(
+    harness: &Arc<H>,
+    emr: &Emr,
+    store: &H::Store,
+    (who, log): (usize, &Log),
+    lease: Duration,
+) -> AtomFeedClient<H::Conn> {
+    let worker = Logs {
+        apply: Apply::all(harness),
+        who,
+        log: Arc::clone(log),
+    };
+    let client = emr.client().interval(Duration::from_millis(5)).batch(3);
+    client.standby(lease).build(store.clone(), worker)
+}
+
+fn start<C: ?Sized + Send + 'static>(client: AtomFeedClient<C>) -> AbortHandle {
+    let running = tokio::spawn(async move { client.run(CancellationToken::new()).await });
+    running.abort_handle()
+}
+
+/// Who was handed an event, once somebody was.
+async fn until_handled(log: &Log, event: u32) -> usize {
+    let patience = Duration::from_secs(60);
+    let handled = async {
+        loop {
+            let log = log.lock().unwrap().clone();
+            if let Some((who, _)) = log.iter().find(|(_, number)| *number == event) {
+                return *who;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    let handled = tokio::time::timeout(patience, handled).await;
+    handled.unwrap_or_else(|_| panic!("nobody takes event {event}: {:?}", log.lock().unwrap()))
+}
+
+async fn who_is_killed_is_followed_by_who_stands_by<H: Harness + 'static>(harness: &Arc<H>) {
+    let rounds = if full() { 50 } else { 5 };
+    let lease = Duration::from_millis(150);
+    let emr = Emr::new().await;
+    let store = harness.store().await;
+    let log = Log::default();
+    let mut running = Vec::new();
+    for who in 0..2 {
+        let client = client(harness, &emr, &store, (who, &log), lease);
+        running.push((who, start(client)));
+    }
+    let mut published = 0;
+    for round in 0..rounds {
+        emr.publish(published + 1..=published + 7).await;
+        let at_work = until_handled(&log, published + 7).await;
+        published += 7;
+        // Before, in or behind a transaction.
+        let active = running.iter().position(|(who, _)| *who == at_work).unwrap();
+        let (_, killed) = running.swap_remove(active);
+        killed.abort();
+        let who = round + 2;
+        let client = client(harness, &emr, &store, (who, &log), lease);
+        running.push((who, start(client)));
+    }
+    emr.publish(published + 1..=published + 1).await;
+    until_handled(&log, published + 1).await;
+    published += 1;
+    let all = async {
+        while applied(harness.as_ref(), &store).await.len() < published as usize {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    let all = tokio::time::timeout(Duration::from_secs(60), all).await;
+    all.expect("everything is applied");
+    for (_, running) in running {
+        running.abort();
+    }
+    let written = applied(harness.as_ref(), &store).await;
+    assert_eq!(written, (1..=published).collect::<Vec<_>>());
+    // Never two at once: who has been followed is not heard of again.
+    let mut turns: Vec<_> = log.lock().unwrap().iter().map(|(who, _)| *who).collect();
+    turns.dedup();
+    let mut distinct = turns.clone();
+    distinct.sort_unstable();
+    distinct.dedup();
+    assert_eq!(turns.len(), distinct.len(), "{turns:?}");
+    assert_eq!(turns.len(), rounds + 1, "{turns:?}");
+}
+
+/// So long that nobody ever waits for it to be over.
+const HOUR: Duration = Duration::from_secs(3_600);
+
+async fn who_stops_gives_the_feed_back_at_once<H: Harness + 'static>(harness: &Arc<H>) {
+    let emr = Emr::with_events(2).await;
+    let store = harness.store().await;
+    let log = Log::default();
+    let first = client(harness, &emr, &store, (0, &log), HOUR);
+    let stop = CancellationToken::new();
+    let stopped = stop.clone();
+    let running = tokio::spawn(async move { first.run(stopped).await });
+    assert_eq!(until_handled(&log, 2).await, 0);
+    let second = start(client(harness, &emr, &store, (1, &log), HOUR));
+    emr.publish(3..=3).await;
+    assert_eq!(until_handled(&log, 3).await, 0);
+    stop.cancel();
+    running.await.unwrap();
+    emr.publish(4..=4).await;
+    assert_eq!(until_handled(&log, 4).await, 1);
+    second.abort();
+}
+
+async fn who_stands_by_does_nothing<H: Harness + 'static>(harness: &Arc<H>) {
+    let emr = Emr::with_events(2).await;
+    let store = harness.store().await;
+    let log = Log::default();
+    let first = client(harness, &emr, &store, (0, &log), HOUR);
+    let second = client(harness, &emr, &store, (1, &log), HOUR);
+    assert_eq!(first.process_events().await.unwrap().applied, 2);
+    emr.publish(3..=3).await;
+    for _ in 0..3 {
+        for ended in [
+            second.process_events().await,
+            second.process_failed_events().await,
+        ] {
+            let error = ended.unwrap_err();
+            match error.kind() {
+                ProcessErrorKind::StandingBy { consumer } => {
+                    assert!(
+                        consumer.contains(&std::process::id().to_string()),
+                        "{error}"
+                    );
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    assert_eq!(first.process_events().await.unwrap().applied, 1);
+    assert!(log.lock().unwrap().iter().all(|(who, _)| *who == 0));
+}

@@ -1,0 +1,131 @@
+use super::MemoryConnection;
+use super::transaction::merged;
+use crate::store::{Claim, ClaimStore, MarkerStore, StoreError, StoreErrorKind, StoreResult};
+use crate::{Event, FailedEvent, Failure, FeedUri, Marker, Rebase, Rebased};
+
+impl MemoryConnection {
+    pub(super) async fn rebase_rows(&mut self, rebase: &Rebase) -> StoreResult<Rebased> {
+        let mut rebased = Rebased::default();
+        let markers = self.markers().await?;
+        for marker in &markers {
+            let from = marker.feed_uri();
+            let to = rebased_feed(rebase, from)?;
+            let page = marker.page_uri().unwrap_or_default();
+            let new_page = rebase.apply(page);
+            if to.is_none() && new_page.is_none() {
+                continue;
+            }
+            if let Some(to) = &to {
+                if markers.iter().any(|marker| marker.feed_uri() == to) {
+                    return Err(refused(&format!(
+                        "{to} has a marker already; delete one of the two"
+                    )));
+                }
+                let claim = self.claim(from).await?;
+                let claim = Claim::after(claim.as_ref(), "");
+                self.put_claim(from, &claim).await?;
+                self.rebase_besides(from, to).await?;
+            }
+            let to = to.as_ref().unwrap_or(from);
+            let mut moved =
+                Marker::new(to.clone()).on_page(new_page.unwrap_or_else(|| page.to_owned()));
+            if let Some(entry) = marker.last_read_entry_id() {
+                moved = moved.after(entry.clone());
+            }
+            self.pending.markers.insert(from.as_str().to_owned(), None);
+            self.pending
+                .markers
+                .insert(to.as_str().to_owned(), Some(moved));
+            rebased.markers += 1;
+        }
+        let tables = self.tables();
+        let failed = merged(&tables.failed, &self.pending.failed, ..);
+        let failed: Vec<_> = failed.map(|(_, failed)| failed.clone()).collect();
+        let log = merged(&tables.retry_log, &self.pending.retry_log, ..);
+        let log: Vec<_> = log.map(|(key, log)| (key.clone(), log.clone())).collect();
+        drop(tables);
+        for failed in failed {
+            if let Some(to) = rebased_feed(rebase, failed.event.feed_uri())? {
+                let moved = with_feed(rebase, failed, to);
+                self.pending.failed.insert(moved.id, Some(moved));
+                rebased.failed_events += 1;
+            }
+        }
+        for ((feed, event, id), mut log) in log {
+            if let Some(to) = rebased_feed(rebase, &log.feed_uri)? {
+                let key = (to.as_str().to_owned(), event.clone(), id);
+                log.feed_uri = to;
+                self.pending.retry_log.insert((feed, event, id), None);
+                self.pending.retry_log.insert(key, Some(log));
+                rebased.retries += 1;
+            }
+        }
+        Ok(rebased)
+    }
+
+    /// What is kept besides comes along.
+    async fn rebase_besides(&mut self, from: &FeedUri, to: &FeedUri) -> StoreResult<()> {
+        let [old, new] = [from, to].map(|feed| feed.as_str().to_owned());
+        for event in self.completed(from).await? {
+            self.pending
+                .completed
+                .insert((old.clone(), event.clone()), None);
+            self.pending
+                .completed
+                .insert((new.clone(), event), Some(()));
+        }
+        let tables = self.tables();
+        let statuses = merged(&tables.statuses, &self.pending.statuses, ..);
+        let mut statuses = statuses.filter(|(feed, _)| **feed == old);
+        let status = statuses.next().map(|(_, status)| status.clone());
+        drop(statuses);
+        let minutes = merged(&tables.minutes, &self.pending.minutes, ..);
+        let minutes = minutes.filter(|((feed, _), _)| *feed == old);
+        let minutes: Vec<_> = minutes.map(|(_, counts)| *counts).collect();
+        drop(tables);
+        if let Some(mut status) = status {
+            status.feed_uri = to.clone();
+            self.pending.statuses.insert(old.clone(), None);
+            self.pending.statuses.insert(new.clone(), Some(status));
+        }
+        for counts in minutes {
+            self.pending
+                .minutes
+                .insert((old.clone(), counts.minute), None);
+            let key = (new.clone(), counts.minute);
+            self.pending.minutes.insert(key, Some(counts));
+        }
+        Ok(())
+    }
+}
+
+fn with_feed(rebase: &Rebase, failed: FailedEvent, to: FeedUri) -> FailedEvent {
+    let event = &failed.event;
+    let page = event.page_uri();
+    let page = page.map(|page| rebase.apply(page).unwrap_or_else(|| page.to_owned()));
+    let event = Event::new(event.id().clone(), to)
+        .with_text(event.title(), event.content())
+        .with_tags_column(&event.tags_column())
+        .on_page(page)
+        .at(event.updated(), event.published())
+        .as_retry(true);
+    let message = rebase.apply_to_message(failed.failure.message());
+    let failure = Failure::new(message, failed.failure.at());
+    FailedEvent {
+        event,
+        failure,
+        ..failed
+    }
+}
+
+fn rebased_feed(rebase: &Rebase, from: &FeedUri) -> StoreResult<Option<FeedUri>> {
+    let to = rebase.apply(from.as_str()).filter(|to| to != from.as_str());
+    to.map(FeedUri::new)
+        .transpose()
+        .map_err(|error| refused("it would be no address").caused_by(error))
+}
+
+fn refused(why: &str) -> StoreError {
+    let context = format!("putting another address in the place of a feed's: {why}");
+    StoreError::new(StoreErrorKind::Refused, context)
+}

@@ -1,0 +1,231 @@
+use super::claims::feed_key;
+use super::consumer::SqlUnitOfWork;
+use super::failed_events::order_key;
+use super::{Dialect, Row, Value};
+use crate::store::{Claim, ClaimStore, MarkerStore, StoreError, StoreErrorKind, StoreResult};
+use crate::{Failure, FeedUri, Rebase, Rebased};
+
+const UPDATE_MARKER: &str = "UPDATE {s}markers SET feed_uri = ?, feed_uri_for_last_read_entry = ?
+    WHERE feed_uri = ?";
+const FEEDS_OF_FAILED: &str = "SELECT DISTINCT feed_uri FROM {s}failed_events
+    WHERE feed_uri IS NOT NULL";
+const FEEDS_BESIDE: &str = "SELECT DISTINCT feed_uri FROM {s}atomfeed_failed_events
+    WHERE feed_uri IS NOT NULL";
+const SELECT_FAILED: &str = "SELECT failed.id, failed.error_message, beside.page_uri,
+     beside.event_key
+    FROM {s}failed_events AS failed
+    LEFT JOIN {s}atomfeed_failed_events AS beside ON beside.failed_event_id = failed.id
+    WHERE failed.feed_uri = ? AND failed.id > ? ORDER BY failed.id LIMIT 500";
+// What is set to itself is what MariaDB would set to the present of its own accord.
+const UPDATE_FAILED: &str = "UPDATE {s}failed_events SET feed_uri = ?, error_message = ?,
+    error_hash_code = ?, failed_at = failed_at WHERE id = ?";
+const SELECT_BESIDE: &str = "SELECT failed_event_id, error_message, page_uri, event_key
+    FROM {s}atomfeed_failed_events WHERE feed_uri = ? AND failed_event_id > ?
+    ORDER BY failed_event_id LIMIT 500";
+const UPDATE_WHOLE: &str = "UPDATE {s}atomfeed_failed_events SET feed_uri = ?, error_message = ?,
+    error_hash_code = ? WHERE failed_event_id = ?";
+const UPDATE_PLACE: &str = "UPDATE {s}atomfeed_failed_events SET page_uri = ?, order_key = ?
+    WHERE failed_event_id = ?";
+const FEEDS_OF_RETRIES: &str = "SELECT DISTINCT feed_uri FROM {s}failed_event_retry_log
+    WHERE feed_uri IS NOT NULL";
+const UPDATE_RETRIES: &str = "UPDATE {s}failed_event_retry_log
+    SET feed_uri = ?, failed_at = failed_at WHERE feed_uri = ?";
+const FEEDS_OF_RETRIES_BESIDE: &str =
+    "SELECT DISTINCT feed_uri FROM {s}atomfeed_failed_event_retry_log WHERE feed_uri IS NOT NULL";
+const UPDATE_RETRIES_BESIDE: &str =
+    "UPDATE {s}atomfeed_failed_event_retry_log SET feed_uri = ? WHERE feed_uri = ?";
+/// Our own tables whose rows are of a feed, and come along.
+const OF_FEED: [[&str; 2]; 3] = [
+    [
+        "DELETE FROM {s}atomfeed_completed_events WHERE feed = ?",
+        "UPDATE {s}atomfeed_completed_events SET feed = ?, feed_uri = ? WHERE feed = ?",
+    ],
+    [
+        "DELETE FROM {s}atomfeed_feed_minutes WHERE feed = ?",
+        "UPDATE {s}atomfeed_feed_minutes SET feed = ? WHERE feed = ?",
+    ],
+    [
+        "DELETE FROM {s}atomfeed_feed_status WHERE feed = ?",
+        "UPDATE {s}atomfeed_feed_status SET feed = ?, feed_uri = ? WHERE feed = ?",
+    ],
+];
+
+const DOING: &str = "putting another address in the place of a feed's";
+
+impl<D: Dialect> SqlUnitOfWork<D> {
+    pub(super) async fn rebase_rows(&mut self, rebase: &Rebase) -> StoreResult<Rebased> {
+        let mut rebased = Rebased::default();
+        self.fetch(DOING, D::LOCK_MARKERS, Vec::new()).await?;
+        let markers = self.markers().await?;
+        let known: Vec<_> = markers
+            .iter()
+            .map(|marker| marker.feed_uri().as_str())
+            .collect();
+        for marker in &markers {
+            let from = marker.feed_uri();
+            let to = self.rebased_feed(rebase, from.as_str())?;
+            let page = marker.page_uri().unwrap_or_default();
+            let new_page = rebase.apply(page);
+            if to.is_none() && new_page.is_none() {
+                continue;
+            }
+            if let Some(to) = &to {
+                if known.contains(&to.as_str()) {
+                    return Err(refused(&format!(
+                        "{to} has a marker already; delete one of the two"
+                    )));
+                }
+                // Who follows it now is told.
+                let claim = self.claim(from).await?;
+                let claim = Claim::after(claim.as_ref(), "");
+                self.put_claim(from, &claim).await?;
+            }
+            let to = to.as_ref().unwrap_or(from);
+            let page = new_page.as_deref().unwrap_or(page);
+            let values = vec![to.as_str().into(), page.into(), from.as_str().into()];
+            rebased.markers += self.execute(DOING, UPDATE_MARKER, values).await?;
+            self.rebase_beside(from, to).await?;
+        }
+        for (from, to) in self.rebased_feeds(rebase, FEEDS_OF_FAILED).await? {
+            rebased.failed_events += self.rebase_failed(rebase, &from, &to, true).await?;
+        }
+        for (from, to) in self.rebased_feeds(rebase, FEEDS_BESIDE).await? {
+            rebased.failed_events += self.rebase_failed(rebase, &from, &to, false).await?;
+        }
+        let mut logs = vec![(FEEDS_OF_RETRIES_BESIDE, UPDATE_RETRIES_BESIDE)];
+        if self.store.layout().has_table("failed_event_retry_log") {
+            logs.push((FEEDS_OF_RETRIES, UPDATE_RETRIES));
+        }
+        for (feeds, update) in logs {
+            for (from, to) in self.rebased_feeds(rebase, feeds).await? {
+                let values = vec![to.as_str().into(), from.as_str().into()];
+                rebased.retries += self.execute(DOING, update, values).await?;
+            }
+        }
+        Ok(rebased)
+    }
+
+    /// A feed's address as it is to be, if that is another one, and its columns can hold it.
+    fn rebased_feed(&self, rebase: &Rebase, from: &str) -> StoreResult<Option<FeedUri>> {
+        let Some(to) = rebase.apply(from).filter(|to| to != from) else {
+            return Ok(None);
+        };
+        let value = Value::from(to.as_str());
+        let tables = ["markers", "failed_events", "failed_event_retry_log"];
+        let mut misfits = tables.iter().filter_map(|table| {
+            let layout = self.store.layout();
+            let is_there = layout.is_adopted() && layout.has(table, "feed_uri");
+            is_there
+                .then(|| layout.misfit(table, "feed_uri", &value))
+                .flatten()
+        });
+        match misfits.next() {
+            Some(misfit) => Err(refused(&misfit)),
+            None => FeedUri::new(to)
+                .map(Some)
+                .map_err(|error| refused("it would be no address").caused_by(error)),
+        }
+    }
+
+    async fn rebased_feeds(
+        &mut self,
+        rebase: &Rebase,
+        feeds: &'static str,
+    ) -> StoreResult<Vec<(String, FeedUri)>> {
+        let rows = self.fetch(DOING, feeds, Vec::new()).await?;
+        let mut rebased = Vec::new();
+        for mut row in rows {
+            let from = row.text_or_empty()?;
+            if let Some(to) = self.rebased_feed(rebase, &from)? {
+                rebased.push((from, to));
+            }
+        }
+        Ok(rebased)
+    }
+
+    /// Failed events of a feed: rows of the table, or those that it cannot hold.
+    async fn rebase_failed(
+        &mut self,
+        rebase: &Rebase,
+        from: &str,
+        to: &FeedUri,
+        in_table: bool,
+    ) -> StoreResult<u64> {
+        let (select, update) = match in_table {
+            true => (SELECT_FAILED, UPDATE_FAILED),
+            false => (SELECT_BESIDE, UPDATE_WHOLE),
+        };
+        let (mut count, mut last) = (0, 0_i64);
+        loop {
+            let values = vec![from.into(), last.into()];
+            let rows = self.fetch(DOING, select, values).await?;
+            if rows.is_empty() {
+                return Ok(count);
+            }
+            for row in rows {
+                let row = FailedRow::read(row)?;
+                last = row.id;
+                let mut message = rebase.apply_to_message(&row.message);
+                if in_table {
+                    let layout = self.store.layout();
+                    message = layout.fitted("failed_events", "error_message", &message);
+                }
+                let failure = Failure::new(message, chrono::DateTime::UNIX_EPOCH);
+                let values = vec![
+                    to.as_str().into(),
+                    failure.message().into(),
+                    i64::from(failure.hash_code()).into(),
+                    row.id.into(),
+                ];
+                count += self.execute(DOING, update, values).await?;
+                let page = row.page.map(|page| rebase.apply(&page).unwrap_or(page));
+                let key = row.key.map(|key| order_key(to, &key));
+                let values = vec![page.into(), key.into(), row.id.into()];
+                self.execute(DOING, UPDATE_PLACE, values).await?;
+            }
+        }
+    }
+
+    async fn rebase_beside(&mut self, from: &FeedUri, to: &FeedUri) -> StoreResult<()> {
+        if from == to {
+            return Ok(());
+        }
+        let [old, new] = [from, to].map(feed_key);
+        for [delete, update] in OF_FEED {
+            self.execute(DOING, delete, vec![new.as_str().into()])
+                .await?;
+            let mut values = vec![Value::from(new.as_str())];
+            if update.contains("feed_uri") {
+                values.push(to.as_str().into());
+            }
+            values.push(old.as_str().into());
+            self.execute(DOING, update, values).await?;
+        }
+        Ok(())
+    }
+}
+
+struct FailedRow {
+    id: i64,
+    message: String,
+    page: Option<String>,
+    key: Option<String>,
+}
+
+impl FailedRow {
+    fn read(mut row: Row) -> StoreResult<Self> {
+        Ok(Self {
+            id: row.required_int()?,
+            message: row.text_or_empty()?,
+            page: row.text()?,
+            key: row.text()?,
+        })
+    }
+}
+
+fn refused(why: &str) -> StoreError {
+    StoreError::new(
+        StoreErrorKind::Refused,
+        format!("{DOING}: {why}; nothing was changed"),
+    )
+}
