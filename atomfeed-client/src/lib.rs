@@ -21,6 +21,6 @@ pub use source::{
 #[cfg(feature = "http")]
 pub use source::{HttpFeedSource, HttpFeedSourceBuilder};
 pub use worker::{
-    AnyWorker, EventWorker, FailureExt, Handled, Plain, Preparing, PreparingWorker, WorkerError,
-    WorkerFn, resource_key, worker_fn,
+    AnyWorker, EventWorker, FailureExt, Handled, Plain, Preparing, PreparingWorker, Route, Routed,
+    Routes, WorkerError, WorkerFn, resource_key, worker_fn,
 };

@@ -1,11 +1,13 @@
 use std::sync::Arc;
 
 use super::handler::{self, Handler};
+use super::routes::{self, Routes};
 use super::{EventWorker, PreparingWorker};
 
-/// Either kind of worker: an [`EventWorker`] or a [`PreparingWorker`]. What a client is built with.
+/// Any kind of worker: an [`EventWorker`], a [`PreparingWorker`], or [`Routes`] to several. What a client
+/// is built with.
 ///
-/// Implement one of those two; which it is (`Kind`) is inferred.
+/// Implement one of the first two; which it is (`Kind`) is inferred.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no worker for a store that lends `{C}`",
     note = "implement `EventWorker<{C}>` or `PreparingWorker<{C}>` for it"
@@ -21,6 +23,10 @@ pub enum Plain {}
 /// The kind of a [`PreparingWorker`].
 #[derive(Debug)]
 pub enum Preparing {}
+
+/// The kind of [`Routes`].
+#[derive(Debug)]
+pub enum Routed {}
 
 pub(crate) fn into_handler<C, Kind, W>(worker: W) -> Arc<dyn Handler<C>>
 where
@@ -47,6 +53,15 @@ where
 {
     fn into_handler(self) -> sealed::Erased<C> {
         sealed::Erased(Arc::new(handler::Preparing(Arc::new(self))))
+    }
+}
+
+impl<C> sealed::IntoHandler<C, Routed> for Routes<C>
+where
+    C: ?Sized + Send + 'static,
+{
+    fn into_handler(self) -> sealed::Erased<C> {
+        sealed::Erased(Arc::new(routes::Routed(Arc::new(self))))
     }
 }
 

@@ -6,6 +6,7 @@ mod handled;
 mod handler;
 mod key;
 mod kind;
+mod routes;
 
 use async_trait::async_trait;
 use atomfeed_core::Event;
@@ -16,7 +17,8 @@ pub use handled::Handled;
 pub(crate) use handler::{Handler, Prepared};
 pub use key::resource_key;
 pub(crate) use kind::into_handler;
-pub use kind::{AnyWorker, Plain, Preparing};
+pub use kind::{AnyWorker, Plain, Preparing, Routed};
+pub use routes::{Route, Routes};
 
 /// Applies events.
 ///

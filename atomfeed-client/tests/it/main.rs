@@ -19,6 +19,7 @@ mod outages;
 mod positions;
 mod preparing;
 mod real_feeds;
+mod routing;
 mod running;
 mod scripted_server;
 mod standby;
