@@ -5,6 +5,7 @@ mod client;
 mod error;
 mod metric;
 mod outcome;
+mod schedule;
 mod source;
 mod worker;
 
@@ -15,6 +16,7 @@ pub use tokio_util::sync::CancellationToken;
 pub use client::{AtomFeedClient, AtomFeedClientBuilder, AtomFeedClients, StartPosition};
 pub use error::{ProcessError, ProcessErrorKind};
 pub use outcome::{Outcome, Processed};
+pub use schedule::{InvalidSchedule, Schedule};
 pub use source::{
     FeedSource, FetchError, InProcessFeedSource, POSITION_HEADER, PageRequest, PageResponse,
 };

@@ -8,6 +8,7 @@ use atomfeed_core::{Clock, FeedUri, SystemClock};
 use super::outage::Backoff;
 use super::{AtomFeedClient, Settings, StartPosition};
 use crate::outcome::Outcome;
+use crate::schedule::Schedule;
 use crate::source::FeedSource;
 use crate::worker::AnyWorker;
 
@@ -39,7 +40,7 @@ impl AtomFeedClientBuilder {
             worker_timeout: None,
             worker_moves_marker: false,
             backoff: Backoff::default(),
-            interval: Duration::from_secs(15),
+            schedule: Schedule::every(Duration::from_secs(15)),
             stop_within: None,
             limits: ReadLimits::default(),
             any_content_type: false,
@@ -171,8 +172,14 @@ impl AtomFeedClientBuilder {
     }
 
     /// Sets how long [`run`](AtomFeedClient::run) waits between two rounds; else 15 s.
-    pub fn interval(mut self, interval: Duration) -> Self {
-        self.settings.interval = interval;
+    pub fn interval(self, interval: Duration) -> Self {
+        self.schedule(Schedule::every(interval))
+    }
+
+    /// Sets when [`run`](AtomFeedClient::run) begins its rounds; else 15 s after the end of the one
+    /// before. Whichever of this and [`interval`](Self::interval) is set last counts.
+    pub fn schedule(mut self, schedule: Schedule) -> Self {
+        self.settings.schedule = schedule;
         self
     }
 
@@ -195,7 +202,7 @@ impl AtomFeedClientBuilder {
         self
     }
 
-    /// Takes the time of failures from `clock`.
+    /// Takes the time of failures, and the time for a [schedule](Self::schedule), from `clock`.
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.settings.clock = Arc::new(clock);
         self

@@ -219,9 +219,8 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         Ok(())
     }
 
-    /// How soon who stands by looks again.
-    pub(super) fn looks_again_after(&self) -> Duration {
-        let lease = self.settings.lease.unwrap_or(self.settings.interval);
-        (lease / BEATS).min(self.settings.interval)
+    /// How soon who stands by looks again, if no round begins before.
+    pub(super) fn looks_again_after(&self) -> Option<Duration> {
+        self.settings.lease.map(|lease| lease / BEATS)
     }
 }

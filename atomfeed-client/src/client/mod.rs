@@ -45,6 +45,7 @@ use self::pages::{FetchedPage, Pages};
 use self::start::First;
 use self::watch::Watch;
 use crate::outcome::{Outcome, Processed};
+use crate::schedule::Schedule;
 use crate::source::FeedSource;
 use crate::worker::{AnyWorker, Handler, into_handler};
 use crate::{ProcessError, ProcessErrorKind};
@@ -116,7 +117,7 @@ struct Settings {
     worker_timeout: Option<Duration>,
     worker_moves_marker: bool,
     backoff: Backoff,
-    interval: Duration,
+    schedule: Schedule,
     stop_within: Option<Duration>,
     limits: ReadLimits,
     any_content_type: bool,

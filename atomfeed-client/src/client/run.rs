@@ -6,12 +6,14 @@ use super::AtomFeedClient;
 use crate::{ProcessError, ProcessErrorKind, metric};
 
 impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
-    /// Processes new events, then tries parked ones again, over and over with the configured
-    /// interval in between, until `stop` is cancelled. The events in hand are finished then, unless that
-    /// takes longer than [is allowed](crate::AtomFeedClientBuilder::stop_within).
+    /// Processes new events, then tries parked ones again, over and over by the configured
+    /// [schedule](crate::Schedule), until `stop` is cancelled. The events in hand are finished then, unless
+    /// that takes longer than [is allowed](crate::AtomFeedClientBuilder::stop_within). With an interval, the
+    /// first round begins at once, with a cron expression at its first time.
     ///
-    /// Errors do not end it: they are logged, and what could not be done is tried again after the
-    /// interval.
+    /// Errors do not end it: they are logged, and what could not be done is tried again in the next
+    /// round. What is waited for after a [transient](crate::WorkerError::is_transient) error is tried
+    /// again when that time is over, if no round begins before.
     ///
     /// It tells what it does to [`tracing`](https://docs.rs/tracing) (spans `process_events` and
     /// `process_failed_events`), and measures with [`metrics`](https://docs.rs/metrics), each by its
@@ -61,32 +63,38 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
     }
 
     async fn run_rounds(&self, stop: &CancellationToken) {
+        let (schedule, clock) = (&self.settings.schedule, self.settings.clock.as_ref());
+        stop.run_until_cancelled(schedule.wait_at_first(clock))
+            .await;
         while !stop.is_cancelled() {
             let processed = self.process_until(stop).await;
             let stands_by = matches!(&processed, Err(error)
                 if matches!(error.kind(), ProcessErrorKind::StandingBy { .. }));
             metric::round(&self.feed, outcome(&processed));
-            let mut pause = self.pause_after(&processed, "the feed was not read to its end");
+            let mut retry_in = self.retry_in(&processed, "the feed was not read to its end");
             // What is waited for in one is waited for in the other.
             if !stands_by && self.outages.now().is_none() {
                 let limit = Some(self.settings.max_retries);
                 let retried = self.retry_until(stop, limit).await;
-                pause = pause.min(self.pause_after(&retried, "failed events were not all retried"));
+                let other = self.retry_in(&retried, "failed events were not all retried");
+                retry_in = [retry_in, other].into_iter().flatten().min();
             }
-            stop.run_until_cancelled(tokio::time::sleep(pause)).await;
+            let next = schedule.wait(clock);
+            let pause = tokio::time::timeout(retry_in.unwrap_or(Duration::MAX), next);
+            // Whichever comes first.
+            let _ = stop.run_until_cancelled(pause).await;
         }
     }
 
-    /// How long to wait after a round.
-    fn pause_after<T>(&self, ended: &Result<T, ProcessError>, what: &str) -> Duration {
-        let Err(error) = ended else {
-            return self.settings.interval;
-        };
-        match error.kind() {
+    /// How soon to try again what a round has waited for; `None` when that is for the schedule to say.
+    fn retry_in<T>(&self, ended: &Result<T, ProcessError>, what: &str) -> Option<Duration> {
+        let error = ended.as_ref().err()?;
+        let kind = error.kind();
+        let error = error as &dyn std::error::Error;
+        match kind {
             ProcessErrorKind::Waiting { retry_in, .. } => {
-                let error = error as &dyn std::error::Error;
                 tracing::warn!(feed = %self.feed, error, "the feed waits");
-                return *retry_in;
+                return Some(*retry_in);
             }
             ProcessErrorKind::StandingBy { consumer } => {
                 tracing::debug!(feed = %self.feed, consumer, "standing by");
@@ -94,9 +102,8 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             }
             _ => {}
         }
-        let error = error as &dyn std::error::Error;
         tracing::error!(feed = %self.feed, error, "{what}");
-        self.settings.interval
+        None
     }
 }
 

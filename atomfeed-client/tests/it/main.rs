@@ -21,6 +21,7 @@ mod preparing;
 mod real_feeds;
 mod routing;
 mod running;
+mod scheduled;
 mod scripted_server;
 mod standby;
 mod stopping;
