@@ -33,7 +33,7 @@ async fn records<D: Dialect>(store: &SqlStore<D>, scope: &FeedScope) -> Vec<Even
     store.records(scope, range).await.unwrap()
 }
 
-async fn titles<D: Dialect>(store: &SqlStore<D>) -> Vec<String> {
+pub(crate) async fn titles<D: Dialect>(store: &SqlStore<D>) -> Vec<String> {
     let records = records(store, &FeedScope::All).await;
     records
         .into_iter()
@@ -41,14 +41,14 @@ async fn titles<D: Dialect>(store: &SqlStore<D>) -> Vec<String> {
         .collect()
 }
 
-fn insert(title: &str) -> AssertSqlSafe<String> {
+pub(crate) fn insert(title: &str) -> AssertSqlSafe<String> {
     AssertSqlSafe(format!(
         "INSERT INTO event_records (uuid, title, category) VALUES ('{title}', '{title}', 'Lab')"
     ))
 }
 
 /// Waits for what must come, and never for what must not.
-async fn until<D: Dialect>(store: &SqlStore<D>, expected: &[&str]) {
+pub(crate) async fn until<D: Dialect>(store: &SqlStore<D>, expected: &[&str]) {
     let waited = tokio::time::timeout(Duration::from_secs(30), async {
         while titles(store).await != expected {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -373,10 +373,10 @@ macro_rules! foreign_publishers {
 
 /// Counts what is counted under any name.
 #[derive(Default)]
-struct Counted(std::sync::Mutex<std::collections::HashMap<String, Arc<AtomicU64>>>);
+pub(crate) struct Counted(std::sync::Mutex<std::collections::HashMap<String, Arc<AtomicU64>>>);
 
 impl Counted {
-    fn of(&self, name: &str) -> u64 {
+    pub(crate) fn of(&self, name: &str) -> u64 {
         let counted = self.0.lock().unwrap();
         counted
             .get(name)

@@ -5,6 +5,7 @@
 
 mod adopted;
 mod hand_back;
+mod late_events;
 mod migrations;
 mod sql_stores;
 

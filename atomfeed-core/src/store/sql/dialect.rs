@@ -122,9 +122,8 @@ pub trait Dialect: Database<Connection: Connection<Database = Self>> {
     /// Finds an index of `event_records` that begins with a column: schema and column are the values.
     const INDEX_ON: &'static str;
 
-    /// Says, in one row of two numbers, which transaction is the oldest that is open, and which is the
-    /// next to begin, where the database says so.
-    const TRANSACTIONS: Option<&'static str> = None;
+    /// How it is found out which transactions are open, where the database says so.
+    const TRANSACTIONS: Option<Transactions> = None;
 
     /// What a column holds.
     fn column(found: &Found) -> Column;
@@ -135,6 +134,15 @@ pub trait Dialect: Database<Connection: Connection<Database = Self>> {
         store: &SqlStore<Self>,
         adopts: bool,
     ) -> impl Future<Output = StoreResult<()>> + Send;
+}
+
+/// Statements of a database that numbers its transactions in the order in which they begin to write.
+#[derive(Debug, Clone, Copy)]
+pub struct Transactions {
+    /// Says the number of the oldest that is open: all with lower numbers have ended.
+    pub oldest: &'static str,
+    /// Takes a number, and says it: all that have one already have lower ones.
+    pub number: &'static str,
 }
 
 /// A column as the database describes it.

@@ -70,8 +70,18 @@ struct Watch {
     through: i64,
     since: Instant,
     /// The transactions that were there, where the database tells, have all ended when the oldest is
-    /// this one.
+    /// this one, or a later one.
     until_oldest: Option<i64>,
+}
+
+impl Watch {
+    /// Whether it is to be asked now which transactions are there.
+    fn is_due(&self, now: Instant, gap_wait: Duration) -> bool {
+        // A transaction takes its id a little before it gets the number by which it is seen to be open.
+        let seen_since = Duration::from_millis(100).min(gap_wait);
+        let seen = now.checked_duration_since(self.since);
+        self.until_oldest.is_none() && seen.is_some_and(|seen| seen >= seen_since)
+    }
 }
 
 impl Horizon {
@@ -184,21 +194,20 @@ impl<D: Dialect> SqlStore<D> {
             .await?;
         let newest = rows.into_iter().next().map(|mut row| row.int());
         let newest = newest.transpose()?.flatten().unwrap_or_default();
-        let (mut oldest, mut next) = (None, None);
+        let now = Instant::now();
+        let (mut oldest, mut number) = (None, None);
         if let Some(transactions) = D::TRANSACTIONS {
-            let doing = "asking which transactions are open";
-            let rows = self.read(doing, transactions, Vec::new()).await?;
-            if let Some(mut row) = rows.into_iter().next() {
-                (oldest, next) = (row.int()?, row.int()?);
+            let is_due = |watch: &Watch| watch.is_due(now, horizon.gap_wait);
+            if horizon.known().watches.iter().any(is_due) {
+                number = self.transaction(transactions.number).await?;
             }
+            oldest = self.transaction(transactions.oldest).await?;
         }
         let mut known = horizon.known();
-        let now = Instant::now();
-        // A transaction takes its id a little before it gets the number by which it is seen to be open.
-        let seen_since = Duration::from_millis(100).min(horizon.gap_wait);
         for watch in &mut known.watches {
-            if watch.until_oldest.is_none() && now - watch.since >= seen_since {
-                watch.until_oldest = next;
+            // Those that were due before the number was taken.
+            if watch.is_due(now, horizon.gap_wait) {
+                watch.until_oldest = number;
             }
         }
         let settled = known.settled;
@@ -220,6 +229,14 @@ impl<D: Dialect> SqlStore<D> {
         };
         let over = known.watches.iter().rev().find(is_over);
         Ok(over.map(|watch| watch.through))
+    }
+
+    /// A number of a transaction.
+    async fn transaction(&self, statement: &'static str) -> StoreResult<Option<i64>> {
+        let doing = "asking which transactions are open";
+        let rows = self.read(doing, statement, Vec::new()).await?;
+        let number = rows.into_iter().next().map(|mut row| row.int());
+        Ok(number.transpose()?.flatten())
     }
 
     /// Says that the missing ids up to this one will be passed over.

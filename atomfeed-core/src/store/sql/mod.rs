@@ -42,7 +42,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::{Pool, Transaction};
 
 pub use self::adopt::Adoption;
-pub use self::dialect::{Dialect, Found};
+pub use self::dialect::{Dialect, Found, Transactions};
 use self::error::Doing;
 pub(super) use self::error::kind_of;
 pub use self::hand_back::Obstacle;

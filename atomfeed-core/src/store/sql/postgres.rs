@@ -6,7 +6,7 @@ use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgRow};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, Connection, Postgres, Row as _, TypeInfo, ValueRef};
 
-use super::dialect::{Dialect, Found, primitives};
+use super::dialect::{Dialect, Found, Transactions, primitives};
 use super::error::Doing;
 use super::layout::{Alphabet, Column};
 use super::migrations::{self, File};
@@ -122,11 +122,12 @@ impl Dialect for Postgres {
         WHERE nspname = COALESCE(?, current_schema()) AND relname = 'event_records'
         AND attname = ? AND indpred IS NULL";
 
-    const TRANSACTIONS: Option<&'static str> = Some(
-        "SELECT pg_snapshot_xmin(now.snapshot)::text::bigint,
-         pg_snapshot_xmax(now.snapshot)::text::bigint
-        FROM (SELECT pg_current_snapshot() AS snapshot) AS now",
-    );
+    // A snapshot's own upper bound will not do for a number: it follows the last transaction that has
+    // ended, and younger ones that are open are at or above it, and in no list.
+    const TRANSACTIONS: Option<Transactions> = Some(Transactions {
+        oldest: "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint",
+        number: "SELECT pg_current_xact_id()::text::bigint",
+    });
 
     const KEEP_CLAIM: &'static str =
         "SELECT epoch FROM {s}atomfeed_claims WHERE feed = ? FOR SHARE";
