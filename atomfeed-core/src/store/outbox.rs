@@ -56,11 +56,13 @@ pub trait OpenTransaction: Send {
 pub trait SequencedStore: Send + Sync + 'static {
     /// Moves up to `limit` queued events, in the order of the queue's ids, in one transaction and
     /// under the lock under which events get their ids and times. What cannot be moved is set aside
-    /// with the reason. Several may call this at once, from any process: one works at a time.
+    /// with the reason: a row that its table refuses. Several may call this at once, from any process:
+    /// one works at a time.
     ///
     /// # Errors
     ///
-    /// As the database has it; nothing has moved then.
+    /// As the database has it, where it is not one row that ails; nothing has moved then, nor been set
+    /// aside.
     ///
     /// # Cancel safety
     ///

@@ -7,6 +7,7 @@ mod adopted;
 mod hand_back;
 mod late_events;
 mod migrations;
+mod set_aside;
 mod sql_stores;
 
 mod memory {

@@ -15,9 +15,9 @@ use atomfeed_core::{Clock, EventRecord, FeedScope, SystemClock};
 /// One named test for each SQL store; nothing, where there is no server to run on.
 macro_rules! on_sql_stores {
     ($($case:ident),+ $(,)?) => {
-        on_sql_stores!(@ on_sqlite, Some(SqliteHarness::default()); $($case),+);
-        on_sql_stores!(@ on_postgres, PostgresHarness::from_env(); $($case),+);
-        on_sql_stores!(@ on_mysql, MySqlHarness::from_env(); $($case),+);
+        $crate::sql_stores::on_sql_stores!(@ on_sqlite, Some(SqliteHarness::default()); $($case),+);
+        $crate::sql_stores::on_sql_stores!(@ on_postgres, PostgresHarness::from_env(); $($case),+);
+        $crate::sql_stores::on_sql_stores!(@ on_mysql, MySqlHarness::from_env(); $($case),+);
     };
     (@ $store:ident, $harness:expr; $($case:ident),+) => {
         mod $store {
@@ -34,6 +34,8 @@ macro_rules! on_sql_stores {
     };
 }
 
+pub(crate) use on_sql_stores;
+
 on_sql_stores!(
     migrations_run_once_however_often_and_by_however_many,
     a_row_in_the_queue_is_a_publish,
@@ -43,13 +45,13 @@ on_sql_stores!(
     a_missing_table_is_named,
 );
 
-async fn run<D: Dialect>(store: &SqlStore<D>, sql: &'static str) {
+pub(crate) async fn run<D: Dialect>(store: &SqlStore<D>, sql: &'static str) {
     let mut conn = store.pool().acquire().await.unwrap();
     let sql = sqlx::SqlSafeStr::into_sql_str(sql);
     D::execute(&mut conn, sql, vec![]).await.unwrap();
 }
 
-async fn all<D: Dialect>(store: &SqlStore<D>) -> Vec<EventRecord> {
+pub(crate) async fn all<D: Dialect>(store: &SqlStore<D>) -> Vec<EventRecord> {
     let range = RecordRange {
         after: 0,
         through: None,

@@ -100,6 +100,11 @@ pub trait Dialect: Database<Connection: Connection<Database = Self>> {
     /// [`StoreErrorKind::Broken`](crate::store::StoreErrorKind::Broken).
     fn lost(error: &dyn sqlx::error::DatabaseError) -> Option<crate::store::StoreErrorKind>;
 
+    /// Whether an error that a write gave is that of the row, which no try will write: a key that is there
+    /// already, or a value that its column cannot hold. Whatever else may be, a lock that was not had in
+    /// time, a full disk or a right that is missing, goes for every row, until it is mended.
+    fn concerns_a_row(error: &dyn sqlx::error::DatabaseError) -> bool;
+
     /// Whether a statement that is planned for its values is faster where these are rare.
     const PLANS_FOR_VALUES: bool = false;
 

@@ -131,6 +131,18 @@ impl Dialect for MySql {
         (error.number() == 1305).then_some(StoreErrorKind::Broken)
     }
 
+    fn concerns_a_row(error: &dyn DatabaseError) -> bool {
+        let error = error.try_downcast_ref::<MySqlDatabaseError>();
+        // A key that is there; NULL, or nothing, for a column that needs a value; too long, no such
+        // character, no such time; what a foreign key or a check refuses; a row too big for its page.
+        error.is_some_and(|error| {
+            matches!(
+                error.number(),
+                1062 | 1586 | 1048 | 1364 | 1406 | 1265 | 1366 | 1292 | 1452 | 3819 | 4025 | 1118
+            )
+        })
+    }
+
     fn column(found: &Found) -> Column {
         match found.kind.as_str() {
             kind @ ("timestamp" | "datetime") => Column::Time {

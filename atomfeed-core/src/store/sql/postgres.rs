@@ -144,6 +144,18 @@ impl Dialect for Postgres {
         }
     }
 
+    fn concerns_a_row(error: &dyn DatabaseError) -> bool {
+        match error.code().as_deref() {
+            // sequence_generator_limit_exceeded, numeric_value_out_of_range: of the columns of an event
+            // its id alone is a number, and there is no id left.
+            Some("2200H" | "22003") => false,
+            // data_exception, integrity_constraint_violation; program_limit_exceeded: too long for an
+            // index.
+            Some(code) => code.starts_with("22") || code.starts_with("23") || code == "54000",
+            None => false,
+        }
+    }
+
     fn column(found: &Found) -> Column {
         match found.kind.as_str() {
             "timestamp without time zone" | "timestamp with time zone" => Column::Time {

@@ -116,7 +116,7 @@ impl<D: Dialect> SqlStore<D> {
         let moved = D::fetch(&mut savepoint, sql, values).await.doing(doing);
         let rows = match moved {
             Ok(rows) => rows,
-            Err(error) if concerns_a_row(&error) => {
+            Err(error) if concerns_a_row::<D>(&error) => {
                 savepoint.rollback().await.doing(doing)?;
                 return Ok(None);
             }
@@ -213,7 +213,7 @@ impl<D: Dialect> SqlStore<D> {
         let mut savepoint = transaction.begin().await.doing(doing)?;
         match self.insert_all(&mut savepoint, queued).await {
             Ok(()) => savepoint.commit().await.doing(doing).map(|()| 0),
-            Err(error) if concerns_a_row(&error) => {
+            Err(error) if concerns_a_row::<D>(&error) => {
                 savepoint.rollback().await.doing(doing)?;
                 self.insert_each(transaction, queued, now).await
             }
@@ -256,7 +256,7 @@ impl<D: Dialect> SqlStore<D> {
                             savepoint.commit().await.doing(doing)?;
                             continue;
                         }
-                        Err(error) if concerns_a_row(&error) => {
+                        Err(error) if concerns_a_row::<D>(&error) => {
                             savepoint.rollback().await.doing(doing)?;
                             reason(&error)
                         }
@@ -287,12 +287,13 @@ impl<D: Dialect> SqlStore<D> {
     }
 }
 
-/// Whether an error may be one row's own, and not the database's.
-fn concerns_a_row(error: &StoreError) -> bool {
-    matches!(
-        error.kind(),
-        StoreErrorKind::Duplicate | StoreErrorKind::Database
-    )
+/// Whether an error is one row's own, and not the database's.
+fn concerns_a_row<D: Dialect>(error: &StoreError) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref());
+    match cause {
+        Some(sqlx::Error::Database(error)) => D::concerns_a_row(error.as_ref()),
+        _ => false,
+    }
 }
 
 fn reason(error: &StoreError) -> String {

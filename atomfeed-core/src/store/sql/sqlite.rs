@@ -122,6 +122,12 @@ impl Dialect for Sqlite {
         is_gone.then_some(StoreErrorKind::Broken)
     }
 
+    fn concerns_a_row(error: &dyn DatabaseError) -> bool {
+        let code = error.code().and_then(|code| code.parse::<i32>().ok());
+        // SQLITE_TOOBIG, SQLITE_CONSTRAINT and SQLITE_MISMATCH, in the low byte of the extended code.
+        code.is_some_and(|code| matches!(code & 0xff, 18..=20))
+    }
+
     fn column(found: &Found) -> Column {
         // Lengths are not enforced, and times are texts.
         match found.kind.as_str() {
