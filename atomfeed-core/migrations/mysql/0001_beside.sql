@@ -19,7 +19,7 @@ INSERT IGNORE INTO atomfeed_feed_state (id) VALUES (1);
 -- Ours: up to and including event_id, the feed (a folded category, or '' for all events) has
 -- event_count events.
 CREATE TABLE IF NOT EXISTS atomfeed_positions (
-  feed VARCHAR(500) NOT NULL,
+  feed VARCHAR(510) NOT NULL,
   event_count BIGINT NOT NULL,
   event_id BIGINT NOT NULL,
   PRIMARY KEY (feed, event_count)
@@ -27,7 +27,7 @@ CREATE TABLE IF NOT EXISTS atomfeed_positions (
 
 -- Ours: the first page of a feed that was kept when old events were pruned, and the last event before it.
 CREATE TABLE IF NOT EXISTS atomfeed_cuts (
-  feed VARCHAR(500) NOT NULL PRIMARY KEY,
+  feed VARCHAR(510) NOT NULL PRIMARY KEY,
   category VARCHAR(500) NOT NULL,
   page BIGINT NOT NULL,
   event_count BIGINT NOT NULL,
@@ -42,7 +42,7 @@ CREATE TABLE IF NOT EXISTS atomfeed_jumps (
 
 -- Ours: the positions after after_count, up to event_count, which no event of the feed has for that.
 CREATE TABLE IF NOT EXISTS atomfeed_holes (
-  feed VARCHAR(500) NOT NULL,
+  feed VARCHAR(510) NOT NULL,
   event_id BIGINT NOT NULL,
   after_count BIGINT NOT NULL,
   event_count BIGINT NOT NULL,

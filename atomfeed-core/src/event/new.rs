@@ -1,7 +1,9 @@
 use chrono::{DateTime, Datelike, Utc};
 use uuid::Uuid;
 
+use crate::Category;
 use crate::atom::find_illegal;
+use crate::category::excessive_length;
 use crate::clock::to_micros;
 
 /// An event as its publisher raises it.
@@ -158,8 +160,8 @@ impl NewEvent {
     ///
     /// # Errors
     ///
-    /// When a field holds a character that XML 1.0 does not have, a tag holds a comma, or a time lies
-    /// outside the years 1 to 9999.
+    /// When a field holds a character that XML 1.0 does not have, the category is longer than
+    /// [`Category::MAX_LENGTH`], a tag holds a comma, or a time lies outside the years 1 to 9999.
     pub fn validate(&self) -> Result<(), InvalidEvent> {
         let fields = [
             ("title", self.title()),
@@ -176,6 +178,9 @@ impl NewEvent {
                     character,
                 });
             }
+        }
+        if let Some(length) = self.category().and_then(excessive_length) {
+            return Err(InvalidEvent::LongCategory { length });
         }
         if let Some(tag) = self.tags.iter().find(|tag| tag.contains(',')) {
             return Err(InvalidEvent::CommaInTag { tag: tag.clone() });
@@ -205,6 +210,16 @@ pub enum InvalidEvent {
         offset: usize,
         /// The character.
         character: char,
+    },
+    /// The category is longer than [`Category::MAX_LENGTH`].
+    #[error(
+        "the category of the event has {length} characters, as it is spelled or in lower case, where \
+         {} fit: shorten it",
+        Category::MAX_LENGTH
+    )]
+    LongCategory {
+        /// How many characters it has.
+        length: usize,
     },
     /// A tag holds a comma, which separates tags in their column.
     #[error("the tag {tag:?} of the event holds a comma, which separates tags: give two tags")]

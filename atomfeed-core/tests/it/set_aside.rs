@@ -1,15 +1,23 @@
 //! Queued rows that cannot be moved are set aside, and those alone.
 
-use atomfeed_core::store::conformance::{Harness, MySqlHarness, PostgresHarness, SqliteHarness};
+use atomfeed_core::store::conformance::{
+    Harness, MySqlHarness, PostgresHarness, SqliteHarness, sequence_all,
+};
 use atomfeed_core::store::sql::{Dialect, SqlStore};
-use atomfeed_core::store::{MySqlStore, PostgresStore, SequencedStore, StoreErrorKind};
-use atomfeed_core::{Clock, SystemClock};
+use atomfeed_core::store::{
+    FeedStore, MySqlStore, OutboxStore, PostgresStore, SequencedStore, StoreErrorKind,
+};
+use atomfeed_core::{Category, Clock, FeedScope, NewEvent, SystemClock};
 use sqlx::mysql::MySqlPoolOptions;
 use sqlx::{AssertSqlSafe, Executor, PgPool, SqlSafeStr};
+use uuid::Uuid;
 
-use crate::sql_stores::{on_sql_stores, run};
+use crate::sql_stores::{all, on_sql_stores, run};
 
-on_sql_stores!(what_ails_every_row_sets_none_aside,);
+on_sql_stores!(
+    what_ails_every_row_sets_none_aside,
+    a_category_that_no_index_can_hold_holds_nothing_up,
+);
 
 async fn count<D: Dialect>(store: &SqlStore<D>, select: &'static str) -> i64 {
     let mut conn = store.pool().acquire().await.unwrap();
@@ -91,4 +99,57 @@ async fn a_lock_of_mariadb_that_is_not_had_in_time_sets_nothing_aside() {
     assert_eq!(count(&store, SET_ASIDE).await, 0);
     let sequenced = impatient.sequence(10, SystemClock.now()).await.unwrap();
     assert_eq!((sequenced.moved, sequenced.set_aside), (1, 0));
+}
+
+/// Queued by other programs: too long for any index, too long for an index of MariaDB's, and too long
+/// for that in lower case.
+async fn a_category_that_no_index_can_hold_holds_nothing_up<D, H>(harness: &H)
+where
+    D: Dialect,
+    H: Harness<Store = SqlStore<D>>,
+{
+    let store = harness.store().await;
+    // Of what repeats itself a database keeps less.
+    let long: String = (0..600).map(|_| Uuid::new_v4().to_string()).collect();
+    let longest = "é".repeat(500);
+    for (uuid, category, is_kept) in [
+        ("a", "Lab", true),
+        ("b", &*long, false),
+        ("c", &"x".repeat(501), false),
+        ("d", &"İ".repeat(500), false),
+        ("e", &*longest, true),
+    ] {
+        let insert = format!(
+            "INSERT INTO event_records_queue (uuid, category) VALUES ('{uuid}', '{category}')"
+        );
+        let mut conn = store.pool().acquire().await.unwrap();
+        let inserted = D::execute(&mut conn, AssertSqlSafe(insert).into_sql_str(), vec![]).await;
+        assert!(inserted.is_ok() || !is_kept, "{inserted:?}");
+    }
+    let queued = count(&store, QUEUED).await;
+    assert!(queued >= 3, "MariaDB's own column refuses two of them");
+    sequence_all(&store).await;
+    let moved: Vec<_> = all(&store)
+        .await
+        .into_iter()
+        .map(|found| found.uuid)
+        .collect();
+    assert_eq!(moved, ["a", "e"]);
+    assert_eq!(count(&store, QUEUED).await, 0);
+    assert_eq!(count(&store, SET_ASIDE).await, queued - 2);
+    for category in ["LAB", &"É".repeat(500)] {
+        let scope = FeedScope::Category(Category::new(category).unwrap());
+        assert_eq!(store.count(&scope, 0, None).await.unwrap(), 1);
+    }
+
+    // Whoever publishes through this library is told at once.
+    let mut conn = store.pool().acquire().await.unwrap();
+    for category in ["x".repeat(501), "İ".repeat(251)] {
+        let event = NewEvent::blank().in_category(category);
+        let published = store.publish(&mut conn, &event, SystemClock.now()).await;
+        let error = published.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Refused);
+        let cause = std::error::Error::source(&error).unwrap().to_string();
+        assert!(cause.contains("500"), "{cause}");
+    }
 }

@@ -4,7 +4,7 @@ use sqlx::Connection;
 
 use super::error::Doing;
 use super::{Dialect, Form, Insert, Row, SqlStore, Value};
-use crate::category::fold;
+use crate::category::{excessive_length, fold};
 use crate::chunking::ChunkingStrategy;
 use crate::store::{
     OpenTransaction, OutboxStore, SequenceState, StoreError, StoreErrorKind, StoreResult,
@@ -179,7 +179,8 @@ impl<D: Dialect> SqlStore<D> {
         conn: &mut D::Connection,
         category: Option<&str>,
     ) -> StoreResult<()> {
-        let Some(category) = category else {
+        // One that is too long was written by another program, and has no feed.
+        let Some(category) = category.filter(|name| excessive_length(name).is_none()) else {
             return Ok(());
         };
         let values = vec![category.into(), fold(category).into()];

@@ -8,11 +8,12 @@ use super::error::Doing;
 use super::outbox::{RECORD, record_values};
 use super::upkeep::delete_run;
 use super::{Dialect, Form, Row, SqlStore, Value};
-use crate::EventRecord;
+use crate::category::excessive_length;
 use crate::chunking::ChunkingStrategy;
 use crate::store::{
     SequenceState, Sequenced, SequencedStore, StoreError, StoreErrorKind, StoreResult,
 };
+use crate::{Category, EventRecord};
 
 const IS_QUEUED: &str = "SELECT id FROM {s}event_records_queue LIMIT 1";
 
@@ -91,7 +92,7 @@ fn assign_times(
 /// A row of the queue; the record's id is the queue's.
 struct Queued {
     record: EventRecord,
-    /// Why it cannot be moved, whatever the database says.
+    /// Why it is not moved, but set aside.
     unfit: Option<String>,
 }
 
@@ -126,7 +127,8 @@ impl<D: Dialect> SqlStore<D> {
         for mut row in rows {
             let category = row.text()?;
             sequenced.moved += row.required_count()?;
-            if row.required_count()? > 0 {
+            let is_long = category.as_deref().and_then(excessive_length).is_some();
+            if row.required_count()? > 0 || is_long {
                 savepoint.rollback().await.doing(doing)?;
                 return Ok(None);
             }
@@ -156,10 +158,10 @@ impl<D: Dialect> SqlStore<D> {
             .map(|row| self.queued(row, now))
             .collect::<StoreResult<Vec<_>>>()?;
         let last = assign_times(&mut queued, state, now);
-        let set_aside = self.insert_queued(transaction, &queued, now).await?;
+        self.insert_queued(transaction, &mut queued, now).await?;
         self.delete(transaction, &queued).await?;
-        let categories: BTreeSet<_> = queued
-            .iter()
+        let moved = || queued.iter().filter(|queued| queued.unfit.is_none());
+        let categories: BTreeSet<_> = moved()
             .filter_map(|queued| queued.record.category.as_deref())
             .collect();
         for category in categories {
@@ -168,9 +170,10 @@ impl<D: Dialect> SqlStore<D> {
         if let (Some(ChunkingStrategy::Time), Some(last)) = (state.strategy, last) {
             self.keep_last_timestamp(transaction, state, last).await?;
         }
+        let moved = moved().count();
         Ok(Sequenced {
-            moved: queued.len() as u64 - set_aside,
-            set_aside,
+            moved: moved as u64,
+            set_aside: (queued.len() - moved) as u64,
             more: queued.len() == limit as usize,
         })
     }
@@ -195,24 +198,30 @@ impl<D: Dialect> SqlStore<D> {
         record.tags = row.text()?;
         // Where a database would cut what does not fit, and say nothing.
         let misfit = self.misfit(&RECORD, &record_values(&record));
-        let unfit = unreadable.or(misfit.map(|misfit| format!("it has {misfit}")));
+        let long = record.category.as_deref().and_then(excessive_length);
+        let long = long.map(|length| {
+            let fit = Category::MAX_LENGTH;
+            format!("a category of {length} characters, in lower case too, where {fit} fit")
+        });
+        let misfit = misfit.or(long).map(|misfit| format!("it has {misfit}"));
+        let unfit = unreadable.or(misfit);
         Ok(Queued { record, unfit })
     }
 
-    /// Writes records in their order, and says how many had to be set aside.
+    /// Writes records in their order, and says of those that had to be set aside why.
     async fn insert_queued(
         &self,
         transaction: &mut Transaction<'_, D>,
-        queued: &[Queued],
+        queued: &mut [Queued],
         now: DateTime<Utc>,
-    ) -> StoreResult<u64> {
+    ) -> StoreResult<()> {
         let doing = || "moving events into event_records";
         if queued.iter().any(|queued| queued.unfit.is_some()) {
             return self.insert_each(transaction, queued, now).await;
         }
         let mut savepoint = transaction.begin().await.doing(doing)?;
         match self.insert_all(&mut savepoint, queued).await {
-            Ok(()) => savepoint.commit().await.doing(doing).map(|()| 0),
+            Ok(()) => savepoint.commit().await.doing(doing),
             Err(error) if concerns_a_row::<D>(&error) => {
                 savepoint.rollback().await.doing(doing)?;
                 self.insert_each(transaction, queued, now).await
@@ -237,10 +246,9 @@ impl<D: Dialect> SqlStore<D> {
     async fn insert_each(
         &self,
         transaction: &mut Transaction<'_, D>,
-        all: &[Queued],
+        all: &mut [Queued],
         now: DateTime<Utc>,
-    ) -> StoreResult<u64> {
-        let mut set_aside = 0;
+    ) -> StoreResult<()> {
         for queued in all {
             let record = &queued.record;
             let doing = || format!("moving event {} into event_records", record.uuid);
@@ -249,7 +257,7 @@ impl<D: Dialect> SqlStore<D> {
                 None => {
                     let mut savepoint = transaction.begin().await.doing(doing)?;
                     let inserted = self
-                        .insert_all(&mut savepoint, std::slice::from_ref(queued))
+                        .insert_all(&mut savepoint, std::slice::from_ref(&*queued))
                         .await;
                     match inserted {
                         Ok(()) => {
@@ -266,11 +274,11 @@ impl<D: Dialect> SqlStore<D> {
             };
             tracing::error!(uuid = record.uuid, reason, "a queued event was set aside");
             let mut values = record_values(record);
-            values.extend([Value::from(record.id), now.into(), reason.into()]);
+            values.extend([Value::from(record.id), now.into(), reason.as_str().into()]);
             self.execute(transaction, doing, SET_ASIDE, values).await?;
-            set_aside += 1;
+            queued.unfit = Some(reason);
         }
-        Ok(set_aside)
+        Ok(())
     }
 
     /// Run by run of ids: a row between them may be another transaction's, which is not waited for.
