@@ -167,13 +167,15 @@ impl EventFeedService {
 
     /// The cut that keeps the first page with an event at or after `before`, if it is a new one.
     async fn cut_before(&self, feed: &Feed, before: DateTime<Utc>) -> StoreResult<Option<Cut>> {
+        // Before it is asked for old events: what comes in between is newer than they, and stays.
+        let newest = feed.last_position(self.count(feed).await?);
         let position = match self.store.first_id_since(&feed.scope, before).await? {
             Some(id) => {
                 let floor = feed.floor_of_id(id);
                 let through = self.store.count(&feed.scope, floor.event_id, Some(id));
                 floor.event_count + through.await?
             }
-            None => feed.last_position(self.count(feed).await?),
+            None => newest,
         };
         let page = feed.page_of(position);
         let chunk = page.and_then(|page| feed.history.chunk(page));

@@ -25,6 +25,8 @@ enum Deed {
     Rechunk,
     /// Prunes.
     Prune,
+    /// Publishes.
+    Publish,
 }
 
 /// A store in which, before the n-th step of the service, somebody does something.
@@ -53,6 +55,7 @@ impl Meanwhile {
                 let service = service.await.unwrap();
                 service.prune(old(700)).await.unwrap();
             }
+            Deed::Publish => publish::<MemoryHarness>(&self.store, new_events()).await,
         }
     }
 }
@@ -135,6 +138,63 @@ async fn old_events_may_be_pruned_while_a_page_is_read() {
                     }
                 }
             }
+        }
+    }
+}
+
+/// So many that whole pages of them are not the newest.
+fn new_events() -> impl Iterator<Item = NewEvent> {
+    (0..24_u128).map(|n| {
+        NewEvent::new(format!("new {n}"), "")
+            .in_category(["a", "b"][n as usize % 2])
+            .with_uuid(uuid::Uuid::from_u128(10_000 + n))
+            .published_at(old(2_000))
+    })
+}
+
+/// Whatever is published while old events are pruned is newer than they, and stays.
+#[tokio::test]
+async fn events_may_be_published_while_old_ones_are_pruned() {
+    for at in 0.. {
+        let store = MemoryStore::new();
+        let events = (0..43_u64).map(|n| {
+            NewEvent::new(n.to_string(), "")
+                .in_category(["a", "b"][n as usize % 2])
+                .published_at(old(n))
+        });
+        publish::<MemoryHarness>(&store, events).await;
+        let config = || config().with_page_size(5);
+        let reading = Arc::new(AtomicUsize::new(usize::MAX));
+        let meanwhile = Meanwhile {
+            store: store.clone(),
+            deed: Deed::Publish,
+            reading: Arc::clone(&reading),
+            at,
+        };
+        let service = EventFeedService::open(meanwhile, config()).await.unwrap();
+        reading.store(0, Ordering::SeqCst);
+        service.prune(old(1_000)).await.unwrap();
+        if reading.load(Ordering::SeqCst) <= at {
+            assert!(at > 5, "it has more steps");
+            break;
+        }
+        let after = EventFeedService::open(store, config()).await.unwrap();
+        for (scope, expected) in [
+            (FeedScope::All, 24),
+            (FeedScope::Category(Category::new("a").unwrap()), 12),
+            (FeedScope::Category(Category::new("b").unwrap()), 12),
+        ] {
+            let mut page = after.recent(&scope).await.unwrap();
+            let mut found = 0;
+            loop {
+                let body = String::from_utf8(page.body.to_vec()).unwrap();
+                found += body.matches("<title>new ").count();
+                match after.page(&scope, page.number - 1).await {
+                    Ok(before) => page = before,
+                    Err(_) => break,
+                }
+            }
+            assert_eq!(found, expected, "{scope}, before step {at}");
         }
     }
 }
