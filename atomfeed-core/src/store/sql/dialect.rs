@@ -120,6 +120,13 @@ pub trait Dialect: Database<Connection: Connection<Database = Self>> {
     /// collation of its own.
     const COLLATES: bool = false;
 
+    /// Finds those gaps in which there are events, of the gaps that begin with an id from the one value to
+    /// the other.
+    const FILLED_GAPS: &'static str = "SELECT DISTINCT gap.first_id, gap.last_id
+        FROM {s}atomfeed_gaps AS gap JOIN {s}event_records AS event_records
+         ON event_records.id >= gap.first_id AND event_records.id <= gap.last_id
+        WHERE gap.first_id >= ? AND gap.first_id <= ?";
+
     /// Lists the columns of the tables of the feed, in the schema that is the value: table, column,
     /// type, greatest length in characters, in bytes, character set, digits of a second.
     const COLUMNS: &'static str;

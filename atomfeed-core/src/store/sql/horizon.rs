@@ -19,8 +19,11 @@ const BATCH: i64 = 1_000;
 /// After how many ids it is written down that none was missing.
 const KEPT_EVERY: i64 = 50_000;
 
-/// How often a missing id that was passed over is looked for.
+/// How often missing ids that were passed over are looked for.
 const LOOK_BACK: Duration = Duration::from_secs(1);
+
+/// So many gaps are looked at each time: the newest, and in turn as many of all.
+const GAPS_AT_ONCE: i64 = 1_000;
 
 // In one statement, and so as of one moment: whoever passes over missing ids says so first, and then
 // looks for them once more, so that what is seen here is seen there.
@@ -39,10 +42,12 @@ const SELECT_GAPS: &str = "SELECT below, id FROM
     WHERE id > below + 1 ORDER BY id";
 const INSERT_GAP: &str = "INSERT {unless} INTO {s}atomfeed_gaps (first_id, last_id, passed_at)
     VALUES (?, ?, ?) {there}";
-const SELECT_LATE: &str = "SELECT event_records.id, event_records.uuid FROM {s}atomfeed_gaps AS gap
-    JOIN {s}event_records AS event_records
-     ON event_records.id >= gap.first_id AND event_records.id <= gap.last_id
-    WHERE gap.passed_at > ?";
+// The first and the last of the newest gaps, and of those that follow one.
+const SELECT_TURN: &str = "SELECT 0, MIN(first_id), MAX(first_id) FROM
+     (SELECT first_id FROM {s}atomfeed_gaps ORDER BY first_id DESC LIMIT ?) AS newest_gaps
+    UNION ALL SELECT 1, MIN(first_id), MAX(first_id) FROM
+     (SELECT first_id FROM {s}atomfeed_gaps WHERE first_id > ? ORDER BY first_id LIMIT ?) AS next_gaps";
+const SELECT_LATE: &str = "SELECT id, uuid FROM {s}event_records WHERE id >= ? AND id <= ?";
 
 /// What this process knows of it.
 #[derive(Debug)]
@@ -60,6 +65,8 @@ struct Known {
     /// When ids were seen to be missing, oldest first.
     watches: Vec<Watch>,
     looked_back: Option<Instant>,
+    /// The first id of the gap up to which it is the turn of older ones.
+    looked_through: Option<i64>,
     /// Ids of events that came too late, of which was told.
     late: HashSet<i64>,
 }
@@ -308,9 +315,32 @@ impl<D: Dialect> SqlStore<D> {
             }
             known.looked_back = Some(Instant::now());
         }
-        let since = Utc::now() - chrono::TimeDelta::hours(1);
+        // However long ago an id was passed over: its transaction may have been open since.
         let doing = "looking for events that came too late";
-        let rows = self.read(doing, SELECT_LATE, vec![since.into()]).await?;
+        let through = horizon.known().looked_through.unwrap_or(i64::MIN);
+        let values = vec![GAPS_AT_ONCE.into(), through.into(), GAPS_AT_ONCE.into()];
+        let mut turns = Vec::new();
+        for mut row in self.read(doing, SELECT_TURN, values).await? {
+            let is_next = row.required_int()? == 1;
+            let (first, last) = (row.int()?, row.int()?);
+            if is_next {
+                // After the last, from the beginning.
+                horizon.known().looked_through = last;
+            }
+            turns.extend(first.zip(last));
+        }
+        turns.sort_unstable();
+        turns.dedup();
+        let mut filled = Vec::new();
+        for (first, last) in turns {
+            let values = vec![first.into(), last.into()];
+            filled.extend(self.read(doing, D::FILLED_GAPS, values).await?);
+        }
+        let mut rows = Vec::new();
+        for mut gap in filled {
+            let values = vec![gap.int()?.into(), gap.int()?.into()];
+            rows.extend(self.read(doing, SELECT_LATE, values).await?);
+        }
         for mut row in rows {
             let (id, uuid) = (row.required_int()?, row.text_or_empty()?);
             if horizon.known().late.insert(id) {

@@ -109,6 +109,12 @@ impl Dialect for Postgres {
     const NOTIFY: Option<&'static str> =
         Some("SELECT pg_notify('atomfeed', COALESCE(?, current_schema()))");
 
+    // Of a join it would expect so many rows that it compiled the query each time.
+    const FILLED_GAPS: &'static str = "SELECT first_id, last_id FROM {s}atomfeed_gaps AS gap
+        WHERE first_id >= ? AND first_id <= ? AND
+         (SELECT MIN(id) FROM {s}event_records WHERE id >= gap.first_id AND id <= gap.last_id)
+          IS NOT NULL";
+
     const COLUMNS: &'static str = "SELECT table_name::text, column_name::text, data_type::text,
          character_maximum_length::bigint, NULL::bigint, NULL::text, datetime_precision::bigint
         FROM information_schema.columns WHERE table_schema = COALESCE(?, current_schema())
