@@ -109,9 +109,11 @@ CREATE TABLE IF NOT EXISTS atomfeed_locks (
 ) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 INSERT IGNORE INTO atomfeed_locks (name) VALUES ('markers');
 
--- Ours: what was published and cannot be moved into event_records, with the reason.
+-- Ours: what was published and cannot be moved into event_records, with the reason. Ids of the queue may come
+-- again, once it was truncated.
 CREATE TABLE IF NOT EXISTS atomfeed_set_aside (
-  queue_id BIGINT NOT NULL PRIMARY KEY,
+  id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,
+  queue_id BIGINT NOT NULL,
   set_aside_at DATETIME(6) NOT NULL,
   error LONGTEXT NOT NULL,
   uuid LONGTEXT,

@@ -101,9 +101,11 @@ CREATE TABLE atomfeed_locks (
 );
 INSERT INTO atomfeed_locks (name) VALUES ('markers');
 
--- Ours: what was published and cannot be moved into event_records, with the reason.
+-- Ours: what was published and cannot be moved into event_records, with the reason. Ids of the queue may come
+-- again, once it was truncated.
 CREATE TABLE atomfeed_set_aside (
-  queue_id INTEGER PRIMARY KEY,
+  id INTEGER PRIMARY KEY,
+  queue_id INTEGER NOT NULL,
   set_aside_at TEXT NOT NULL,
   error TEXT NOT NULL,
   uuid TEXT,

@@ -5,7 +5,7 @@ use atomfeed_core::store::conformance::{
 };
 use atomfeed_core::store::sql::{Dialect, SqlStore};
 use atomfeed_core::store::{
-    FeedStore, MySqlStore, OutboxStore, PostgresStore, SequencedStore, StoreErrorKind,
+    FeedStore, MySqlStore, Obstacle, OutboxStore, PostgresStore, SequencedStore, StoreErrorKind,
 };
 use atomfeed_core::{Category, Clock, FeedScope, NewEvent, SystemClock};
 use sqlx::mysql::MySqlPoolOptions;
@@ -17,6 +17,7 @@ use crate::sql_stores::{all, on_sql_stores, run};
 on_sql_stores!(
     what_ails_every_row_sets_none_aside,
     a_category_that_no_index_can_hold_holds_nothing_up,
+    a_queue_may_begin_its_ids_anew,
 );
 
 async fn count<D: Dialect>(store: &SqlStore<D>, select: &'static str) -> i64 {
@@ -151,5 +152,33 @@ where
         assert_eq!(error.kind(), StoreErrorKind::Refused);
         let cause = std::error::Error::source(&error).unwrap().to_string();
         assert!(cause.contains("500"), "{cause}");
+    }
+}
+
+/// Emptied with TRUNCATE, say, after which the same ids come again.
+async fn a_queue_may_begin_its_ids_anew<D, H>(harness: &H)
+where
+    D: Dialect,
+    H: Harness<Store = SqlStore<D>>,
+{
+    let store = harness.store().await;
+    run(
+        &store,
+        "INSERT INTO event_records (uuid, timestamp) VALUES ('a', '2024-03-01 08:00:00')",
+    )
+    .await;
+    for _time in 0..2 {
+        run(
+            &store,
+            "INSERT INTO event_records_queue (id, uuid) VALUES (7, 'a')",
+        )
+        .await;
+        let sequenced = store.sequence(10, SystemClock.now()).await.unwrap();
+        assert_eq!((sequenced.moved, sequenced.set_aside), (0, 1));
+    }
+    let obstacles = store.obstacles().await.unwrap();
+    assert_eq!(obstacles.len(), 2, "{obstacles:?}");
+    for obstacle in obstacles {
+        assert!(matches!(obstacle, Obstacle::SetAside { queue_id: 7, .. }));
     }
 }

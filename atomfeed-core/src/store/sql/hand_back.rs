@@ -10,7 +10,7 @@ const SELECT_WHOLE: &str = "SELECT feed_uri, event_id FROM {s}atomfeed_failed_ev
 const SELECT_RETRIES: &str = "SELECT feed_uri, event_id, COUNT(*)
     FROM {s}atomfeed_failed_event_retry_log GROUP BY feed_uri, event_id ORDER BY feed_uri, event_id";
 const SELECT_SET_ASIDE: &str =
-    "SELECT queue_id, uuid, error FROM {s}atomfeed_set_aside ORDER BY queue_id";
+    "SELECT queue_id, uuid, error FROM {s}atomfeed_set_aside ORDER BY id";
 const SELECT_LATE: &str = "SELECT record.id, record.uuid FROM {s}event_records AS record
     WHERE EXISTS (SELECT 1 FROM {s}atomfeed_gaps AS gap
      WHERE record.id >= gap.first_id AND record.id <= gap.last_id) ORDER BY record.id";
