@@ -182,3 +182,49 @@ where
         assert!(matches!(obstacle, Obstacle::SetAside { queue_id: 7, .. }));
     }
 }
+
+/// SQLite keeps whatever it is given.
+#[tokio::test]
+async fn a_text_that_is_none_holds_nothing_up() {
+    let harness = SqliteHarness::default();
+    let store = harness.store().await;
+    for insert in [
+        "INSERT INTO event_records_queue (uuid, object) VALUES ('a', x'ff41')",
+        "INSERT INTO event_records_queue (uuid, title) VALUES ('b', CAST(x'42ff' AS TEXT))",
+        "INSERT INTO event_records_queue (uuid, timestamp) VALUES ('c', x'ff')",
+        "INSERT INTO event_records_queue (uuid, object) VALUES ('d', CAST('fine' AS BLOB))",
+        "INSERT INTO event_records_queue (uuid) VALUES (x'ff')",
+    ] {
+        run(&store, insert).await;
+    }
+    let sequenced = store.sequence(10, SystemClock.now()).await.unwrap();
+    assert_eq!((sequenced.moved, sequenced.set_aside), (1, 4));
+    assert_eq!(all(&store).await[0].content.as_deref(), Some("fine"));
+    let select = "SELECT uuid, object, title, error FROM atomfeed_set_aside ORDER BY queue_id";
+    type Aside = (String, Option<String>, Option<String>, String);
+    let aside: Vec<Aside> = sqlx::query_as(select)
+        .fetch_all(store.pool())
+        .await
+        .unwrap();
+    assert_eq!(
+        (&*aside[0].0, aside[0].1.as_deref()),
+        ("a", Some("\u{fffd}A"))
+    );
+    assert_eq!(
+        (&*aside[1].0, aside[1].2.as_deref()),
+        ("b", Some("B\u{fffd}"))
+    );
+    assert_eq!((&*aside[2].0, &*aside[3].0), ("c", "\u{fffd}"));
+    for (_, _, _, error) in aside {
+        assert!(error.contains("UTF-8"), "{error}");
+    }
+
+    // One that another program wrote among the events stops no feed.
+    run(
+        &store,
+        "INSERT INTO event_records (uuid, timestamp, title)
+          VALUES ('e', '2024-03-01 08:00:00', x'ff45')",
+    )
+    .await;
+    assert_eq!(all(&store).await[1].title.as_deref(), Some("\u{fffd}E"));
+}

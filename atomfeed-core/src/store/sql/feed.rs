@@ -464,18 +464,20 @@ impl<D: Dialect> SqlStore<D> {
 
     fn records_of(&self, rows: Vec<Row>) -> StoreResult<Vec<EventRecord>> {
         let zone = self.layout().zone();
+        // One that another program wrote and nobody can read whole must not end the feed.
+        let text = |row: &mut Row| StoreResult::Ok(row.text_as_far_as_it_is()?.0);
         let records = rows.into_iter().map(|mut row| {
             Ok(EventRecord {
                 id: row.required_int()?,
-                uuid: row.text_or_empty()?,
-                title: row.text()?,
+                uuid: text(&mut row)?.unwrap_or_default(),
+                title: text(&mut row)?,
                 // A row without a time is as old as can be.
                 timestamp: row.time_in(zone)?.unwrap_or_default(),
-                uri: row.text()?,
-                content: row.text()?,
-                category: row.text()?,
+                uri: text(&mut row)?,
+                content: text(&mut row)?,
+                category: text(&mut row)?,
                 date_created: row.time_in(zone)?,
-                tags: row.text()?,
+                tags: text(&mut row)?,
             })
         });
         records.collect()

@@ -212,6 +212,7 @@ fn bind<'q>(
     match value {
         Value::Int(value) => query.bind(value),
         Value::Text(value) => query.bind(value),
+        Value::Garbled(value) => query.bind(value),
         Value::Time(value) => query.bind(value.map(|time: DateTime<Utc>| time.naive_utc())),
         Value::LocalTime(value) => query.bind(value),
     }

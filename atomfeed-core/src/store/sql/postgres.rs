@@ -208,6 +208,7 @@ fn bind<'q>(
     match value {
         Value::Int(value) => query.bind(value),
         Value::Text(value) => query.bind(value),
+        Value::Garbled(value) => query.bind(value),
         Value::Time(value) => query.bind(value),
         Value::LocalTime(value) => query.bind(value),
     }

@@ -181,21 +181,31 @@ impl<D: Dialect> SqlStore<D> {
     /// Takes a row as far as it can be read.
     fn queued(&self, mut row: Row, now: DateTime<Utc>) -> StoreResult<Queued> {
         let zone = self.layout().zone();
-        let mut record = EventRecord::new(row.required_int()?, row.text_or_empty()?, now);
-        let mut unreadable = None;
-        record.title = row.text()?;
+        let mut record = EventRecord::new(row.required_int()?, "", now);
+        let (mut unreadable, mut garbled) = (None, None);
+        let mut text = |row: &mut Row, column| {
+            let (text, is_garbled) = row.text_as_far_as_it_is()?;
+            garbled = garbled.or(is_garbled.then_some(column));
+            StoreResult::Ok(text)
+        };
+        record.uuid = text(&mut row, "uuid")?.unwrap_or_default();
+        record.title = text(&mut row, "title")?;
         match row.time_in(zone) {
             Ok(timestamp) => record.timestamp = timestamp.unwrap_or(now),
             Err(error) => unreadable = Some(error.to_string()),
         }
-        record.uri = row.text()?;
-        record.content = row.text()?;
-        record.category = row.text()?;
+        record.uri = text(&mut row, "uri")?;
+        record.content = text(&mut row, "object")?;
+        record.category = text(&mut row, "category")?;
         match row.time_in(zone) {
             Ok(date_created) => record.date_created = date_created.or(Some(record.timestamp)),
             Err(error) => unreadable = Some(error.to_string()),
         }
-        record.tags = row.text()?;
+        record.tags = text(&mut row, "tags")?;
+        if let Some(column) = garbled {
+            let why = format!("reading column {column}: it holds a text that is not in UTF-8");
+            unreadable = Some(why);
+        }
         // Where a database would cut what does not fit, and say nothing.
         let misfit = self.misfit(&RECORD, &record_values(&record));
         let long = record.category.as_deref().and_then(excessive_length);

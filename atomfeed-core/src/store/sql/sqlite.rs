@@ -165,6 +165,7 @@ fn bind<'q>(
     match value {
         Value::Int(value) => query.bind(value),
         Value::Text(value) => query.bind(value),
+        Value::Garbled(value) => query.bind(value),
         Value::Time(value) => query.bind(value.map(format_time)),
         Value::LocalTime(value) => query.bind(value.map(format_local)),
     }
@@ -177,6 +178,13 @@ fn cell(row: &SqliteRow, index: usize) -> sqlx::Result<Value> {
     }
     match raw.type_info().name() {
         "INTEGER" | "BOOLEAN" => Ok(Value::Int(Some(row.try_get_unchecked(index)?))),
-        _ => Ok(Value::Text(Some(row.try_get_unchecked(index)?))),
+        // SQLite keeps whatever it is given, also in a column for texts.
+        _ => match row.try_get_unchecked(index) {
+            Ok(text) => Ok(Value::Text(Some(text))),
+            Err(_) => {
+                let bytes: Vec<u8> = row.try_get_unchecked(index)?;
+                Ok(Value::Garbled(String::from_utf8_lossy(&bytes).into_owned()))
+            }
+        },
     }
 }

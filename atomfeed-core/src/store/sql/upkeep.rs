@@ -206,7 +206,10 @@ impl<D: Dialect> UpkeepStore for SqlStore<D> {
         let events = rows.into_iter().map(|mut row| {
             Ok(OldEvent {
                 id: row.required_int()?,
-                category: row.text()?.filter(|category| !category.is_empty()),
+                category: row
+                    .text_as_far_as_it_is()?
+                    .0
+                    .filter(|category| !category.is_empty()),
                 timestamp: row.time_in(zone)?.unwrap_or_default(),
             })
         });

@@ -15,6 +15,8 @@ pub enum Value {
     Time(Option<DateTime<Utc>>),
     /// A time in a column that does not say of which zone it is.
     LocalTime(Option<NaiveDateTime>),
+    /// What should be a text and is not in UTF-8, with U+FFFD in the place of what is none.
+    Garbled(String),
 }
 
 impl From<i64> for Value {
@@ -142,6 +144,22 @@ impl Row {
         }
     }
 
+    /// The next column, a text, or what can be read of it, and whether that is less than all.
+    ///
+    /// # Errors
+    ///
+    /// When the column holds something else.
+    pub fn text_as_far_as_it_is(&mut self) -> StoreResult<(Option<String>, bool)> {
+        match self.cells.as_slice().first() {
+            Some(Value::Garbled(text)) => {
+                let text = text.clone();
+                self.cells.next();
+                Ok((Some(text), true))
+            }
+            _ => Ok((self.text()?, false)),
+        }
+    }
+
     /// The next column, a text; NULL is an empty one.
     ///
     /// # Errors
@@ -185,6 +203,7 @@ fn unexpected(wanted: &str, found: Option<&Value>) -> StoreError {
         Some(value) if value.is_null() => "NULL".to_owned(),
         Some(Value::Int(Some(number))) => number.to_string(),
         Some(Value::Text(Some(text))) => format!("{text:?}"),
+        Some(Value::Garbled(text)) => format!("{text:?}, which is not in UTF-8"),
         Some(Value::Time(time)) => format!("{time:?}"),
         Some(Value::LocalTime(time)) => format!("{time:?}"),
         Some(other) => format!("{other:?}"),
