@@ -272,6 +272,31 @@ macro_rules! foreign_publishers {
             assert_eq!(rows.await.unwrap().len(), 2);
         }
 
+        /// No key keeps a second row out of these tables.
+        #[tokio::test]
+        async fn of_two_that_write_an_offset_marker_at_once_one_row_is_left() {
+            let Some(harness) = $harness else { return };
+            let (pool, schema) = harness.foreign().await;
+            let store = adopt(&pool, &schema).await;
+            for round in 0..20 {
+                pool.execute("DELETE FROM event_records_offset_marker").await.unwrap();
+                let written = [1, 2].map(|event_id| {
+                    let store = store.clone();
+                    tokio::spawn(async move {
+                        let event_count = i64::unsigned_abs(event_id);
+                        let marker = atomfeed_core::store::OffsetMarker { event_id, event_count };
+                        store.write_offset_marker("lab", marker).await
+                    })
+                });
+                for written in written {
+                    written.await.unwrap().unwrap();
+                }
+                let rows = sqlx::query("SELECT id FROM event_records_offset_marker");
+                let rows = rows.fetch_all(&pool).await.unwrap();
+                assert_eq!(rows.len(), 1, "round {round}");
+            }
+        }
+
         /// Their own program moves the queue; both at once would double events.
         #[tokio::test]
         async fn the_queue_is_left_alone_unless_asked_for() {

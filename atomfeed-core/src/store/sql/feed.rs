@@ -386,7 +386,9 @@ impl<D: Dialect> FeedStore for SqlStore<D> {
             marker.event_count.into(),
             category.into(),
         ];
-        // No key may keep a second row out: those that other programs left go, too.
+        // No key may keep a second row out: not one of who writes at once, and those that other programs
+        // left go, too.
+        self.lock_feed_state(&mut transaction).await?;
         let statement = DELETE_OFFSET_MARKERS;
         self.execute(&mut transaction, doing, statement, vec![category.into()])
             .await?;
