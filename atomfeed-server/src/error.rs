@@ -34,7 +34,8 @@ pub enum FeedError {
         /// The oldest page that is kept.
         first: u64,
     },
-    /// The page, or a part of it, was lost with the database it was in.
+    /// The page was lost with the database it was in, and nothing of it is left. One of which something
+    /// is left is served.
     #[error(
         "page {asked} of the feed of {scope} was lost when the database was restored from a backup; the \
          last page before it is {before}, and the feed goes on with page {next}: find out which of the \

@@ -63,9 +63,13 @@ impl EventFeedService {
 
     /// Has ids and page numbers go on above `id`, the greatest that any consumer may have seen: after a
     /// restore from a backup that was older than what consumers have read. No page that they may have
-    /// read gets another content: a page that may have held lost events is [`FeedError::Lost`], 410 over
-    /// HTTP, and new events begin with the page after it. Call it before anything is published. Done
-    /// already, it does nothing.
+    /// read gets an event that it did not have: a page on which no event is left that it may have held is
+    /// [`FeedError::Lost`], 410 over HTTP, and new events begin on a page after all of these. Call it
+    /// before anything is published. Done already, it does nothing.
+    ///
+    /// Of each feed one page at most was lost in part. It is served under its number with what is left of
+    /// it, the beginning, and once there are new events, with a link to the page on which they begin. If
+    /// it had a successor before, its bytes are others now: empty the caches in front of the feed.
     ///
     /// # Errors
     ///

@@ -395,6 +395,7 @@ async fn no_page_gets_a_second_meaning_after_a_restore<H: Harness>(harness: &H) 
         publish::<H>(&store, events(1_000, 23)).await;
 
         for scope in scopes() {
+            let mut cut_pages = 0;
             let walked = walk(&service, &scope).await;
             let found = ids(&walked);
             let unique: BTreeSet<_> = found.iter().collect();
@@ -402,10 +403,27 @@ async fn no_page_gets_a_second_meaning_after_a_restore<H: Harness>(harness: &H) 
             for (page, feed) in &walked {
                 let key = (scope.key(), page.number);
                 let now: Vec<_> = feed.entries.iter().map(|entry| entry.id.clone()).collect();
-                if let Some(before) = seen_before.get(&key) {
-                    assert!(before.starts_with(&now), "{scope} {}", page.number);
+                let Some(before) = seen_before.get(&key) else {
+                    continue;
+                };
+                // All pages are as they were, but for one that was lost in part, which has what is
+                // left of it, and is the last before the lost ones.
+                let left = before.iter().filter(|id| restored.contains(id)).cloned();
+                assert_eq!(now, left.collect::<Vec<_>>(), "{scope} {}", page.number);
+                if now != *before {
+                    let later = |(later, _): &&(Page, _)| later.number > page.number;
+                    let next = walked.iter().find(later).map(|(next, _)| next.number);
+                    assert_eq!(page.sealed, next.is_some(), "{scope} {}", page.number);
+                    let is_known = |next| seen_before.contains_key(&(scope.key(), next));
+                    assert!(!next.is_some_and(is_known), "{scope} {}", page.number);
+                    cut_pages += 1;
                 }
             }
+            let in_part = seen_before.iter().filter(|((feed, _), ids)| {
+                let left = ids.iter().filter(|id| restored.contains(id)).count();
+                *feed == scope.key() && left > 0 && left < ids.len()
+            });
+            assert_eq!(cut_pages, in_part.count(), "{scope}");
             let last = seen_before.keys().filter(|(feed, _)| *feed == scope.key());
             let last = last.map(|(_, number)| *number).max().unwrap_or(0);
             for number in 1..=last {
