@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use atomfeed_core::chunking::{ChunkingHistoryEntry, ChunkingStrategy};
 use atomfeed_core::store::conformance::{Harness, MySqlHarness, PostgresHarness, sequence_all};
 use atomfeed_core::store::sql::{Dialect, SqlStore};
 use atomfeed_core::store::{
@@ -295,6 +296,24 @@ macro_rules! foreign_publishers {
                 let rows = rows.fetch_all(&pool).await.unwrap();
                 assert_eq!(rows.len(), 1, "round {round}");
             }
+        }
+
+        /// Nobody gives events their times under the lock under which chunks of time end.
+        #[tokio::test]
+        async fn time_chunks_need_somebody_who_gives_events_their_times() {
+            let Some(harness) = $harness else { return };
+            let (pool, schema) = harness.foreign().await;
+            let by_the_hour = ChunkingHistoryEntry { chunk_length: 3_600_000, start: 0 };
+            let store = adopt(&pool, &schema).await;
+            let settled = store.settle_chunking(ChunkingStrategy::Time, by_the_hour).await;
+            let refused = settled.unwrap_err();
+            assert_eq!(refused.kind(), StoreErrorKind::Refused);
+            assert!(refused.to_string().contains("sequencing"), "{refused}");
+
+            let adoption = Adoption::of_publisher().sequencing();
+            let store = $store::over(pool.clone(), Some(&schema));
+            let store = store.adopt(&adoption).await.unwrap();
+            store.settle_chunking(ChunkingStrategy::Time, by_the_hour).await.unwrap();
         }
 
         /// Their own program moves the queue; both at once would double events.

@@ -64,7 +64,8 @@ impl Adoption {
     }
 
     /// Has this library move events from the queue, instead of the original. Both at once double
-    /// events: the original reads the queue without a lock.
+    /// events: the original reads the queue without a lock. Time chunks need it: without, they are refused
+    /// where transactions write at the same time.
     #[must_use]
     pub fn sequencing(mut self) -> Self {
         self.sequencing = true;

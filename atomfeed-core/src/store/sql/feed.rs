@@ -6,7 +6,9 @@ use super::{Dialect, Matching, Row, SqlStore, Value};
 use crate::chunking::{
     ChunkingChange, ChunkingHistory, ChunkingHistoryEntry, ChunkingStrategy, InvalidChunkingHistory,
 };
-use crate::store::{FeedStore, OffsetMarker, RecordRange, StoreError, StoreResult, TimeBounds};
+use crate::store::{
+    FeedStore, OffsetMarker, RecordRange, StoreError, StoreErrorKind, StoreResult, TimeBounds,
+};
 use crate::{EventRecord, FeedScope};
 
 /// A statement over the rows of a feed: all of them, or those of a category in any spelling. The
@@ -77,6 +79,17 @@ impl<D: Dialect> FeedStore for SqlStore<D> {
         first: ChunkingHistoryEntry,
     ) -> StoreResult<ChunkingHistory> {
         let doing = || "settling how the feed is chunked";
+        if strategy == ChunkingStrategy::Time && self.horizon.is_some() {
+            // It would end when the clock says so, and a transaction that is still open may hold an
+            // event of before.
+            let context = format!(
+                "{}: time chunks, on tables into which another program writes events at times of its own: \
+                 none could end without losing one that commits late; adopt them for sequencing once \
+                 it does not, or open the feed with number chunks",
+                doing()
+            );
+            return Err(StoreError::new(StoreErrorKind::Refused, context));
+        }
         let mut transaction = self.begin_writing(doing).await?;
         let mut state = self.lock_feed_state(&mut transaction).await?;
         state.settle(strategy)?;
