@@ -8,6 +8,7 @@ mod hand_back;
 mod late_events;
 mod migrations;
 mod set_aside;
+mod spellings;
 mod sql_stores;
 
 mod memory {

@@ -141,6 +141,10 @@ pub trait Dialect: Database<Connection: Connection<Database = Self>> {
     fn column(found: &Found) -> Column;
 
     /// Makes the tables, and adds what is missing to those of an earlier version; of somebody else's,
+    /// The column category of `event_records`, so that texts that differ are told apart, whatever they
+    /// are to the column.
+    const SPELLING: &'static str = "category";
+
     /// only those beside.
     fn migrate(
         store: &SqlStore<Self>,

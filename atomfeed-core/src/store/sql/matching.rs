@@ -46,6 +46,7 @@ impl Matching {
             (Self::Folded, Some(category)) => category.folded(),
             // Collations differ in what they hold for alike, but not in the case of these.
             (Self::Collation, Some(category)) if category.as_str().is_ascii() => category.folded(),
+            (Self::Collation, Some(category)) => format!("\u{2}{}", category.as_str()),
             (_, Some(category)) => format!("\u{1}{}", category.as_str()),
         }
     }

@@ -97,6 +97,8 @@ impl Dialect for MySql {
 
     const COLLATES: bool = true;
 
+    const SPELLING: &'static str = "CONVERT(category USING utf8mb4) COLLATE utf8mb4_bin";
+
     const BY_ID: &'static str = "FORCE INDEX (PRIMARY)";
 
     const LIMITS_DELETES: bool = true;

@@ -19,7 +19,7 @@ const SELECT_CATEGORIES_THROUGH: &str =
 const SET_CATEGORIES_THROUGH: &str = "UPDATE {s}atomfeed_feed_state SET categories_through = ?
     WHERE id = 1 AND COALESCE(categories_through, 0) < ?";
 const SELECT_SPELLINGS: &str =
-    "SELECT DISTINCT category FROM {s}event_records WHERE id > ? AND id <= ?";
+    "SELECT DISTINCT {spelling} FROM {s}event_records WHERE id > ? AND id <= ?";
 const LIST_CATEGORIES: &str =
     "INSERT {unless} INTO {s}atomfeed_event_categories (category, event_id)
     SELECT category, id FROM {s}event_records

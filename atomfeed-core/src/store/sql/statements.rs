@@ -24,6 +24,7 @@ use crate::FeedScope;
 /// | `{spelled}` | the condition that a spelling, of ours, is one of the category, which is the next value |
 /// | `{by_id}` | words that have rows found by their ids |
 /// | `{same_feed}` | the condition that a row of ours is of the feed, which is the next value |
+/// | `{spelling}` | the category of an event as it is spelled |
 /// | `{shown}` | the condition that an event is shown, where not all of them are |
 pub(super) struct Statements {
     prefix: String,
@@ -35,6 +36,7 @@ pub(super) struct Statements {
     by_id: &'static str,
     rendered: RwLock<HashMap<Key, SqlStr>>,
 }
+    spelling: &'static str,
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 enum Key {
@@ -83,6 +85,7 @@ impl Statements {
             by_id: D::BY_ID,
             rendered: RwLock::default(),
         };
+            spelling: D::SPELLING,
         statements.of_category = statements.condition(matching.condition::<D>());
         statements
     }
@@ -211,6 +214,7 @@ impl Statements {
             .replace("{there}", there);
         if !self.numbered {
             return statement;
+            .replace("{spelling}", self.spelling)
         }
         let mut pieces = statement.split('?');
         let mut sql = pieces.next().unwrap_or_default().to_owned();
