@@ -6,6 +6,7 @@
 mod adopted;
 mod hand_back;
 mod late_events;
+mod ids_again;
 mod migrations;
 mod set_aside;
 mod spellings;

@@ -26,6 +26,8 @@ const FAILED: Insert = Insert {
         "retries",
     ],
 };
+const SELECT_BESIDE: &str =
+    "SELECT feed_uri FROM {s}atomfeed_failed_events WHERE failed_event_id = ?";
 const DELETE_FAILED: &str = "DELETE FROM {s}failed_events WHERE id = ?";
 const INSERT_BESIDE: &str = "INSERT INTO {s}atomfeed_failed_events
     (feed_uri, failed_at, error_message, event_id, event_content, error_hash_code, title, tags,
@@ -359,7 +361,27 @@ impl<D: Dialect> SqlUnitOfWork<D> {
         Ok(id)
     }
 
+    /// Inserts a row, under an id that stands for nothing else: a table that was emptied may count from 1
+    /// again, while what stands beside it is still there.
     async fn insert_failed(&mut self, row: Vec<Value>) -> StoreResult<i64> {
+        loop {
+            let id = self.insert_failed_row(row.clone()).await?;
+            let what = "looking for what stands beside a parked event already";
+            let beside = self.fetch(what, SELECT_BESIDE, vec![id.into()]).await?;
+            let Some(mut beside) = beside.into_iter().next() else {
+                return Ok(id);
+            };
+            if beside.text()?.is_none() {
+                // Of an event that is gone.
+                self.execute(what, DELETE_BESIDE, vec![id.into()]).await?;
+                return Ok(id);
+            }
+            // Another event, whole: that keeps its id.
+            self.execute(what, DELETE_FAILED, vec![id.into()]).await?;
+        }
+    }
+
+    async fn insert_failed_row(&mut self, row: Vec<Value>) -> StoreResult<i64> {
         let doing = || "parking an event in failed_events";
         let sql = self.store.statements.insert(&FAILED, Form::AnsweringId);
         let values = self.store.cells(&FAILED, row);
