@@ -71,7 +71,7 @@ CREATE TABLE IF NOT EXISTS atomfeed_failed_events (
   published DATETIME(6),
   retries BIGINT NOT NULL DEFAULT 0,
   tags LONGTEXT,
-  feed_uri VARCHAR(500),
+  feed_uri LONGTEXT,
   failed_at DATETIME(6),
   error_message LONGTEXT,
   event_id LONGTEXT,
@@ -88,10 +88,10 @@ CREATE TABLE IF NOT EXISTS atomfeed_failed_events (
 -- Ours: the rows that failed_event_retry_log cannot hold, or where there is none.
 CREATE TABLE IF NOT EXISTS atomfeed_failed_event_retry_log (
   id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,
-  feed_uri VARCHAR(500),
+  feed_uri LONGTEXT,
   failed_at DATETIME(6),
   error_message LONGTEXT,
-  event_id VARCHAR(500),
+  event_id LONGTEXT,
   event_content LONGTEXT,
   error_hash_code BIGINT
 ) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;

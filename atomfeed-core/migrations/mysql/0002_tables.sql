@@ -58,24 +58,24 @@ CREATE TABLE IF NOT EXISTS markers (
 -- Consumer: what failed and waits, and each retry that failed.
 CREATE TABLE IF NOT EXISTS failed_events (
   id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,
-  feed_uri VARCHAR(500),
+  feed_uri LONGTEXT,
   failed_at DATETIME(6),
   error_message LONGTEXT,
-  event_id VARCHAR(500),
+  event_id LONGTEXT,
   event_content LONGTEXT,
   error_hash_code INT,
   title LONGTEXT,
   retries INT NOT NULL DEFAULT 0,
   tags LONGTEXT,
-  KEY failed_events_feed_uri_idx (feed_uri, id)
+  KEY failed_events_feed_uri_idx (feed_uri(500), id)
 ) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 CREATE TABLE IF NOT EXISTS failed_event_retry_log (
   id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,
-  feed_uri VARCHAR(500),
+  feed_uri LONGTEXT,
   failed_at DATETIME(6),
   error_message LONGTEXT,
-  event_id VARCHAR(500),
+  event_id LONGTEXT,
   event_content LONGTEXT,
   error_hash_code INT,
-  KEY failed_event_retry_log_event_idx (event_id)
+  KEY failed_event_retry_log_event_idx (event_id(500))
 ) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;

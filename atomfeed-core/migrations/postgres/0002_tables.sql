@@ -77,4 +77,5 @@ CREATE TABLE failed_event_retry_log (
   event_content TEXT,
   error_hash_code INT
 );
-CREATE INDEX failed_event_retry_log_event_idx ON failed_event_retry_log (event_id);
+-- By hash, which takes an id of any length.
+CREATE INDEX failed_event_retry_log_event_idx ON failed_event_retry_log USING hash (event_id);

@@ -1,6 +1,7 @@
 use std::collections::HashSet;
 
 use chrono::{DateTime, Duration, Utc};
+use uuid::Uuid;
 
 use super::Harness;
 use crate::store::{
@@ -477,6 +478,41 @@ pub async fn large_failures_are_kept<H: Harness>(harness: &H) {
             .all(|character| matches!(character, '😀' | '\u{fffd}'))
     );
     assert!(message.chars().count() >= crate::MAX_ERROR_MESSAGE / 2);
+}
+
+/// Parking keeps an event whose id, and the address of whose feed, are longer than any column is made for.
+pub async fn long_names_are_kept<H: Harness>(harness: &H) {
+    let store = harness.store().await;
+    // Of letters that no index can make shorter.
+    let long = |length: u32| {
+        let uuid = |number: u32| Uuid::new_v5(&Uuid::NAMESPACE_URL, &number.to_be_bytes());
+        let uuids = (0..length.div_ceil(36)).map(|number| uuid(number).to_string());
+        uuids.collect::<String>()
+    };
+    let id = EntryId::new(format!("tag:{}", long(5_000))).expect("an id");
+    let feed = feed(&long(1_000));
+    let event = Event::new(id, feed.clone()).with_text("Event", "/long/1");
+    let mut work = begin::<H>(&store).await;
+    let parked_at = failure("boom");
+    work.park(&event, &parked_at).await.expect("parked");
+    commit::<H>(work).await;
+    let all = FailedEventQuery::of(feed);
+    let found = parked::<H>(&store, &all).await;
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].event, event.clone().as_retry(true));
+
+    let mut work = begin::<H>(&store).await;
+    let again = failure("again");
+    work.record_failed_retry(&found[0], &again)
+        .await
+        .expect("recorded");
+    let log = work.retry_log(event.feed_uri(), event.id()).await;
+    assert_eq!(log.expect("read").len(), 1);
+    work.remove_failed_event(&found[0]).await.expect("removed");
+    let log = work.retry_log(event.feed_uri(), event.id()).await;
+    assert_eq!(log.expect("read"), []);
+    commit::<H>(work).await;
+    assert_eq!(parked::<H>(&store, &all).await, []);
 }
 
 /// Parking never fails: what the tables cannot hold is kept whole, takes its place in the order of the

@@ -56,6 +56,7 @@ macro_rules! conformance_tests {
             a_failed_event_is_taken_once,
             parked_events_have_places,
             large_failures_are_kept,
+            long_names_are_kept,
             what_cannot_be_kept_beside_others_is_kept_whole,
             a_feed_is_claimed_by_one,
             events_behind_the_marker_are_completed_once,
