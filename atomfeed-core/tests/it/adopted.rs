@@ -108,6 +108,30 @@ macro_rules! foreign_publishers {
             }
         }
 
+        /// Not even where it is unknown how long it will stay open: what was shown before is shown.
+        #[tokio::test]
+        async fn an_open_transaction_keeps_nobody_from_adopting_again() {
+            let Some(harness) = $harness else { return };
+            for there_at_first in [&[][..], &["1", "2"]] {
+                let (pool, schema) = harness.foreign().await;
+                for title in there_at_first {
+                    pool.execute(insert(title)).await.unwrap();
+                }
+                let first = adopt_waiting(&pool, &schema, LONG).await;
+                assert_eq!(titles(&first).await, there_at_first);
+                let mut held = pool.begin().await.unwrap();
+                held.execute(insert("held")).await.unwrap();
+                pool.execute(insert("above")).await.unwrap();
+                let again = adopt_waiting(&pool, &schema, LONG);
+                let again = tokio::time::timeout(Duration::from_secs(20), again).await;
+                let again = again.expect("nobody is waited for");
+                assert_eq!(titles(&again).await, there_at_first);
+                held.commit().await.unwrap();
+                let expected = [there_at_first, &["held", "above"]].concat();
+                assert_eq!(titles(&again).await, expected);
+            }
+        }
+
         #[tokio::test]
         async fn an_id_that_was_rolled_back_is_passed_over() {
             let Some(harness) = $harness else { return };

@@ -134,8 +134,8 @@ const RECORD: &[&str] = &["id", "uuid", "title", "timestamp", "object", "categor
 impl<D: Dialect> SqlStore<D> {
     /// Takes over tables that belong to another program, instead of making our own.
     ///
-    /// Where another program goes on writing events, this waits until none can come any more below
-    /// those that are there; see [`Adoption::waiting_for_gaps`].
+    /// Where another program goes on writing events, this waits, the first time, until none can come any
+    /// more below those that are there; see [`Adoption::waiting_for_gaps`].
     ///
     /// # Errors
     ///

@@ -177,8 +177,15 @@ impl<D: Dialect> SqlStore<D> {
         }
     }
 
-    /// Waits until all that is there is shown, for the first time.
+    /// Waits until all that is there is shown, where nothing has been as yet. Else it is shown up to the
+    /// first id that is missing, as it was before.
     pub(super) async fn settle(&self) -> StoreResult<()> {
+        let doing = "reading up to where events are shown";
+        let rows = self.read(doing, SELECT_STATE, Vec::new()).await?;
+        let known = rows.into_iter().next().map(|mut row| row.int());
+        if known.transpose()?.flatten().is_some() {
+            return Ok(());
+        }
         let rows = self
             .read("reading the newest id", NEWEST, Vec::new())
             .await?;
@@ -188,10 +195,20 @@ impl<D: Dialect> SqlStore<D> {
             return Ok(());
         };
         let pause = (horizon.gap_wait / 20).min(Duration::from_millis(100));
+        let begun = Instant::now();
+        let mut is_told = false;
         while self.shown_through().await? < newest {
+            if !is_told && begun.elapsed() >= Duration::from_secs(1) {
+                is_told = true;
+                tracing::warn!(
+                    newest,
+                    "ids are missing below the newest event; before the feed is shown for the first \
+                     time, it is waited until no open transaction can fill them: end those that stay open"
+                );
+            }
             tokio::time::sleep(pause).await;
         }
-        Ok(())
+        self.keep_settled(newest).await
     }
 
     /// Watches the ids that are missing now. Up to which of them none can come any more, if so.
@@ -299,7 +316,7 @@ impl<D: Dialect> SqlStore<D> {
         let mut transaction = self.begin_writing(doing).await?;
         self.lock_feed_state(&mut transaction).await?;
         let keep = "UPDATE {s}atomfeed_feed_state SET settled_id = ?
-            WHERE id = 1 AND passing_id IS NULL AND COALESCE(settled_id, 0) < ?";
+            WHERE id = 1 AND passing_id IS NULL AND COALESCE(settled_id, -1) < ?";
         let values: Vec<Value> = vec![settled.into(), settled.into()];
         self.execute(&mut transaction, doing, keep, values).await?;
         transaction.commit().await.doing(doing)
