@@ -11,6 +11,7 @@ mod migrations;
 mod set_aside;
 mod spellings;
 mod sql_stores;
+mod zones;
 
 mod memory {
     use atomfeed_core::store::conformance::MemoryHarness;

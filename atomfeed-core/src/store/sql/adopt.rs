@@ -163,14 +163,16 @@ impl<D: Dialect> SqlStore<D> {
         if let Some(difference) = D::SECONDS_FROM_UTC {
             let doing = || "asking for the zone of the connection";
             let rows = self.fetch(&mut conn, doing, difference, Vec::new()).await?;
-            let seconds = rows.into_iter().next().map(|mut row| row.required_int());
-            if let Some(seconds) = seconds.transpose()?.filter(|seconds| *seconds != 0) {
-                let context = format!(
-                    "adopting tables through a connection whose clock is {seconds} s from UTC: their \
-                     times would be as far off; open the pool in time zone +00:00, as sqlx does unless \
-                     it is told otherwise"
-                );
-                return Err(StoreError::new(StoreErrorKind::Refused, context));
+            for mut row in rows {
+                let seconds = row.required_int()?;
+                if seconds != 0 {
+                    let context = format!(
+                        "adopting tables through a connection whose clock is {seconds} s from UTC, be \
+                         it in summer alone: their times would be as far off; open the pool in time \
+                         zone +00:00, as sqlx does unless it is told otherwise"
+                    );
+                    return Err(StoreError::new(StoreErrorKind::Refused, context));
+                }
             }
         }
         if let Some(collation) = D::CATEGORY_COLLATION {

@@ -112,8 +112,8 @@ pub trait Dialect: Database<Connection: Connection<Database = Self>> {
     const OF_FOLDED: &'static str =
         "category IN (SELECT category FROM {s}atomfeed_categories WHERE folded = ?)";
 
-    /// Says by how many seconds the connection's clock differs from UTC, where times are converted to
-    /// its zone.
+    /// Says by how many seconds the connection's clock differs from UTC, in winter and in summer, where
+    /// times are converted to its zone.
     const SECONDS_FROM_UTC: Option<&'static str> = None;
 
     /// Whether categories are matched as somebody else's column compares them, where it has a

@@ -103,8 +103,11 @@ impl Dialect for MySql {
 
     const LIMITS_DELETES: bool = true;
 
-    const SECONDS_FROM_UTC: Option<&'static str> =
-        Some("SELECT TIMESTAMPDIFF(SECOND, UTC_TIMESTAMP(), NOW())");
+    // The first of January and of July 2024.
+    const SECONDS_FROM_UTC: Option<&'static str> = Some(
+        "SELECT TIMESTAMPDIFF(SECOND, '1970-01-01', FROM_UNIXTIME(instant)) - instant
+        FROM (SELECT 1704067200 AS instant UNION ALL SELECT 1719792000) AS instants",
+    );
 
     const COLUMNS: &'static str = "SELECT table_name, column_name, data_type,
          character_maximum_length, character_octet_length, character_set_name, datetime_precision
