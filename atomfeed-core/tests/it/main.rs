@@ -9,6 +9,7 @@ mod late_events;
 mod ids_again;
 mod migrations;
 mod set_aside;
+mod roles;
 mod spellings;
 mod sql_stores;
 mod zones;

@@ -185,7 +185,12 @@ impl Dialect for Postgres {
         let lock = sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(MIGRATION_LOCK);
         lock.execute(&mut *transaction).await.doing(doing)?;
         if let Some(schema) = &store.schema {
-            let make = (!adopts).then(|| format!("CREATE SCHEMA IF NOT EXISTS {schema}"));
+            // Looked for first: making one is refused to who may not, also where it is there.
+            let look = sqlx::query("SELECT 1 WHERE to_regnamespace($1) IS NOT NULL");
+            let look = look.bind(schema.as_str()).fetch_optional(&mut *transaction);
+            let is_missing = look.await.doing(doing)?.is_none();
+            let make =
+                (is_missing && !adopts).then(|| format!("CREATE SCHEMA IF NOT EXISTS {schema}"));
             let search = format!("SET LOCAL search_path TO {schema}");
             for sql in make.into_iter().chain([search]) {
                 let query = sqlx::query(AssertSqlSafe(sql));
