@@ -10,6 +10,7 @@ mod ids_again;
 mod migrations;
 mod set_aside;
 mod roles;
+mod seeded;
 mod spellings;
 mod sql_stores;
 mod zones;
