@@ -2,13 +2,13 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use atomfeed_core::store::conformance::{Harness, MySqlHarness, PostgresHarness};
 use sqlx::{AssertSqlSafe, Executor};
 
 use crate::emr::{Emr, entry_id, sqlite};
-use crate::programs::Program;
+use crate::programs::{PATIENCE, Program};
 
 /// Databases that have no tables yet.
 enum Empty {
@@ -38,7 +38,11 @@ impl Empty {
             Self::Postgres(url, store) => {
                 let select = sqlx::query_scalar("SELECT current_schema()::text");
                 let schema: String = select.fetch_one(store.pool()).await.unwrap();
-                (url, format!("{schema}_{n}"))
+                let schema = format!("{schema}_{n}");
+                let mut url: url::Url = url.parse().unwrap();
+                url.query_pairs_mut()
+                    .append_pair("application_name", &schema);
+                return vec![url.into(), "--schema".to_owned(), schema];
             }
             Self::MySql(url, store) => {
                 let select = sqlx::query_scalar("SELECT DATABASE()");
@@ -50,6 +54,41 @@ impl Empty {
             }
         };
         vec![url.clone(), "--schema".to_owned(), schema]
+    }
+
+    /// Whether so many tables are there; or, where they all come at once, whether a transaction is open
+    /// that makes them. SQLite shows nobody how far that has come.
+    async fn has_come_to(&self, tables: i64, options: &[String]) -> bool {
+        match self {
+            Self::Sqlite(_) => std::fs::exists(options[0].replace("sqlite:", "")).unwrap(),
+            Self::Postgres(_, store) => {
+                let select = "SELECT EXISTS (SELECT 1 FROM pg_stat_activity
+                    WHERE application_name = $1 AND backend_xid IS NOT NULL)";
+                let is_open = sqlx::query_scalar(select).bind(&options[2]);
+                is_open.fetch_one(store.pool()).await.unwrap()
+            }
+            Self::MySql(..) => self.tables(Some(&options[2])).await.unwrap() >= tables,
+        }
+    }
+
+    /// How many tables there are in a schema, or in that of the store, where another has made them;
+    /// `None` where that is not to be seen.
+    async fn tables(&self, schema: Option<&str>) -> Option<i64> {
+        const COUNT: &str = "SELECT COUNT(*) FROM information_schema.tables
+            WHERE table_name <> 'applied' AND table_schema = ";
+        match self {
+            Self::Sqlite(_) => None,
+            Self::Postgres(_, store) => {
+                let count = AssertSqlSafe(format!("{COUNT} COALESCE($1, current_schema())"));
+                let count = sqlx::query_scalar(count).bind(schema);
+                Some(count.fetch_one(store.pool()).await.unwrap())
+            }
+            Self::MySql(_, store) => {
+                let count = AssertSqlSafe(format!("{COUNT} COALESCE(?, DATABASE())"));
+                let count = sqlx::query_scalar(count).bind(schema);
+                Some(count.fetch_one(store.pool()).await.unwrap())
+            }
+        }
     }
 }
 
@@ -77,16 +116,36 @@ async fn whoever_is_killed_while_making_them() {
         10
     };
     for empty in Empty::of_each().await {
-        // From before the first statement to after the last: that takes some 150 ms.
+        let whole = empty.tables(None).await;
+        let mut cut_off = 0;
         for n in 0..kills {
             let options = empty.options(n).await;
             let making = Program::start("feed-server", &arguments(&options));
-            let moment = Duration::from_micros(200_000 * n as u64 / kills as u64);
-            // The moment is what is tested; nothing waits for it.
-            tokio::time::sleep(moment).await;
+            // From the first table to the last.
+            let tables = 1 + whole.unwrap_or_default() * n as i64 / kills as i64;
+            let begun = Instant::now();
+            while !empty.has_come_to(tables, &options).await && making.stdout.lines().is_empty() {
+                assert!(begun.elapsed() < PATIENCE, "{:?}", making.stderr.lines());
+            }
+            if whole.is_none() {
+                // The moment is what is tested; nothing waits for it.
+                tokio::time::sleep(Duration::from_micros(300 * n as u64)).await;
+            }
             making.kill();
+            if let Some(whole) = whole {
+                let made = empty.tables(Some(&options[2])).await.unwrap();
+                assert!(made <= whole, "{made} of {whole}");
+                if matches!(empty, Empty::Postgres(..)) {
+                    assert!(made == 0 || made == whole, "{made} of {whole}");
+                }
+                cut_off += i32::from(made < whole);
+            }
             assert_works(&options).await;
         }
+        assert!(
+            whole.is_none() || cut_off > 0,
+            "none was killed while it made them"
+        );
     }
 }
 
