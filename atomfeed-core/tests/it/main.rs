@@ -5,12 +5,13 @@
 
 mod adopted;
 mod hand_back;
-mod late_events;
 mod ids_again;
+mod late_events;
 mod migrations;
-mod set_aside;
 mod roles;
+mod rows_read;
 mod seeded;
+mod set_aside;
 mod spellings;
 mod sql_stores;
 mod zones;

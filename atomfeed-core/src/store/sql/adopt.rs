@@ -183,8 +183,9 @@ impl<D: Dialect> SqlStore<D> {
                 layout.set_collation(&row.text_or_empty()?, &row.text_or_empty()?)?;
             }
         }
-        self.knows_uuids = self.has_index_on(&mut conn, "uuid").await?;
-        layout.set_category_index(self.has_index_on(&mut conn, "category").await?);
+        self.knows_uuids = self.has_index(&mut conn, D::INDEX_ON, "uuid").await?;
+        let in_order = D::INDEX_IN_ORDER;
+        layout.set_category_index(self.has_index(&mut conn, in_order, "category").await?);
         drop(conn);
         D::migrate(&self, true).await?;
 
@@ -203,15 +204,25 @@ impl<D: Dialect> SqlStore<D> {
         if self.layout().lists_categories() {
             // Now, and not while somebody waits for a page.
             self.learn_categories().await?;
+            if let Some(count) = D::COUNT_LISTED {
+                let doing = || "counting of which category events are";
+                let mut conn = self.connection().await?;
+                self.execute(&mut conn, doing, count, Vec::new()).await?;
+            }
         }
         Ok(self)
     }
 
-    /// Whether `event_records` has an index that begins with a column.
-    async fn has_index_on(&self, conn: &mut D::Connection, column: &str) -> StoreResult<bool> {
+    /// Whether `event_records` has an index, of those that a statement finds, that begins with a column.
+    async fn has_index(
+        &self,
+        conn: &mut D::Connection,
+        statement: &'static str,
+        column: &str,
+    ) -> StoreResult<bool> {
         let doing = || format!("looking for an index of event_records on {column}");
         let values = vec![self.schema_value(), column.into()];
-        let indexes = self.fetch(conn, doing, D::INDEX_ON, values).await?;
+        let indexes = self.fetch(conn, doing, statement, values).await?;
         Ok(!indexes.is_empty())
     }
 

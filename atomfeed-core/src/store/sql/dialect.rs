@@ -134,17 +134,25 @@ pub trait Dialect: Database<Connection: Connection<Database = Self>> {
     /// Finds an index of `event_records` that begins with a column: schema and column are the values.
     const INDEX_ON: &'static str;
 
+    /// The same of an index in which the rows that are alike there stand in the order of their ids. By
+    /// default every index is one, as where all of them end in the primary key.
+    const INDEX_IN_ORDER: &'static str = Self::INDEX_ON;
+
     /// How it is found out which transactions are open, where the database says so.
     const TRANSACTIONS: Option<Transactions> = None;
+
+    /// Has the database count what is in the list of ours of which category events are, where it would
+    /// not know that for a while after many are listed.
+    const COUNT_LISTED: Option<&'static str> = None;
+
+    /// The column category of `event_records`, so that texts that differ are told apart, whatever they
+    /// are to the column.
+    const SPELLING: &'static str = "category";
 
     /// What a column holds.
     fn column(found: &Found) -> Column;
 
     /// Makes the tables, and adds what is missing to those of an earlier version; of somebody else's,
-    /// The column category of `event_records`, so that texts that differ are told apart, whatever they
-    /// are to the column.
-    const SPELLING: &'static str = "category";
-
     /// only those beside.
     fn migrate(
         store: &SqlStore<Self>,

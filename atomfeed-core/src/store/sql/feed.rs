@@ -20,7 +20,7 @@ macro_rules! over_feed {
                 concat!($($before,)? $select, " WHERE ", $conditions $(, $after)?)
             }
             (FeedScope::Category(_), false) => concat!(
-                $($before,)? $select, " WHERE {of_category} AND ", $conditions $(, $after)?
+                $($before,)? $select, "{listed} WHERE {of_category} AND ", $conditions $(, $after)?
             ),
             (FeedScope::Category(_), true) => concat!(
                 $($before,)? $select, " {by_id} WHERE {of_category} AND ", $conditions $(, $after)?
@@ -177,9 +177,9 @@ impl<D: Dialect> FeedStore for SqlStore<D> {
             "SELECT id, uuid, title, timestamp, {?event_records.uri:uri|NULL}, object, category,
              {?event_records.date_created:date_created|NULL}, {?event_records.tags:tags|NULL}
              FROM {s}event_records",
-            "id > ? AND id <= ? {shown} ORDER BY id LIMIT ? OFFSET ?"
+            "{between} {shown} ORDER BY {id} LIMIT ? OFFSET ?"
         );
-        let mut values = vec![range.after.into(), through.into()];
+        let mut values = self.between(scope, range.after, through);
         values.extend([range.limit, range.skip].map(Value::from));
         let rows = self.read_feed("reading events", scope, through, sql, values);
         self.records_of(rows.await?)
@@ -196,7 +196,7 @@ impl<D: Dialect> FeedStore for SqlStore<D> {
             "SELECT id, uuid, title, timestamp, {?event_records.uri:uri|NULL}, object, category,
              {?event_records.date_created:date_created|NULL}, {?event_records.tags:tags|NULL}
              FROM {s}event_records",
-            "timestamp >= ? AND timestamp < ? AND id <= ? {shown} ORDER BY id"
+            "timestamp >= ? AND timestamp < ? AND {id} <= ? {shown} ORDER BY {id}"
         );
         let shown = self.shown_through().await?;
         let mut values = self.scope_values(scope, shown).await?;
@@ -223,9 +223,9 @@ impl<D: Dialect> FeedStore for SqlStore<D> {
             scope,
             self.are_close(after, through).await?,
             "SELECT COUNT(*) FROM {s}event_records",
-            "id > ? AND id <= ? {shown}"
+            "{between} {shown}"
         );
-        let values = vec![after.into(), through.into()];
+        let values = self.between(scope, after, through);
         let rows = self.read_feed("counting events", scope, through, sql, values);
         count(rows.await?)
     }
@@ -234,13 +234,14 @@ impl<D: Dialect> FeedStore for SqlStore<D> {
         let sql = over_feed!(
             scope,
             false,
-            "SELECT id, ROW_NUMBER() OVER (ORDER BY id) AS nth FROM {s}event_records",
-            "id > ? AND id <= ? {shown}",
+            "SELECT id, ROW_NUMBER() OVER (ORDER BY {id}) AS nth FROM {s}event_records",
+            "{between} {shown}",
             "SELECT id FROM (",
             ") AS numbered WHERE nth % ? = 0 ORDER BY id"
         );
         let shown = self.shown_through().await?;
-        let values = vec![after.into(), shown.into(), n.max(1).into()];
+        let mut values = self.between(scope, after, shown);
+        values.push(n.max(1).into());
         let rows = self.read_feed("finding positions", scope, shown, sql, values);
         let rows = rows.await?;
         rows.into_iter().map(|mut row| row.required_int()).collect()
@@ -423,6 +424,14 @@ impl<D: Dialect> SqlStore<D> {
             through => through,
         };
         Ok(through.saturating_sub(after) <= CLOSE)
+    }
+
+    /// What `{between}` is given.
+    fn between(&self, scope: &FeedScope, after: i64, through: i64) -> Vec<Value> {
+        let goes_by_list = scope.category().is_some() && self.layout().lists_categories();
+        let times = if goes_by_list { 2 } else { 1 };
+        let ids = [after, through].repeat(times).into_iter();
+        ids.map(Value::from).collect()
     }
 
     /// Runs a query over the rows of a feed up to an id.

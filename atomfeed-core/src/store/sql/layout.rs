@@ -17,7 +17,7 @@ pub(super) struct Layout {
     /// collation.
     collation: Option<(String, String)>,
     /// Whether the events of a category are to be looked up in a table of ours, since theirs has no
-    /// index on the category.
+    /// index on the category by which they are found in their order.
     lists_categories: bool,
 }
 

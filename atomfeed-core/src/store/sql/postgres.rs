@@ -87,6 +87,21 @@ impl PostgresStore {
     }
 }
 
+/// Finds an index that begins with a column, under a further condition.
+macro_rules! index_on {
+    ($condition:literal) => {
+        concat!(
+            "SELECT indexrelid::bigint FROM pg_index
+        JOIN pg_class ON pg_class.oid = indrelid
+        JOIN pg_namespace ON pg_namespace.oid = relnamespace
+        JOIN pg_attribute ON attrelid = indrelid AND attnum = indkey[0]
+        WHERE nspname = COALESCE(?, current_schema()) AND relname = 'event_records'
+        AND attname = ? AND indpred IS NULL",
+            $condition
+        )
+    };
+}
+
 impl Dialect for Postgres {
     const NUMBERED_PLACEHOLDERS: bool = true;
 
@@ -121,12 +136,15 @@ impl Dialect for Postgres {
         AND table_name IN ('event_records', 'event_records_queue', 'chunking_history',
          'event_records_offset_marker', 'markers', 'failed_events', 'failed_event_retry_log')";
 
-    const INDEX_ON: &'static str = "SELECT indexrelid::bigint FROM pg_index
-        JOIN pg_class ON pg_class.oid = indrelid
-        JOIN pg_namespace ON pg_namespace.oid = relnamespace
-        JOIN pg_attribute ON attrelid = indrelid AND attnum = indkey[0]
-        WHERE nspname = COALESCE(?, current_schema()) AND relname = 'event_records'
-        AND attname = ? AND indpred IS NULL";
+    const INDEX_ON: &'static str = index_on!("");
+
+    // An index on the category alone would be gone through whole for each page.
+    const INDEX_IN_ORDER: &'static str = index_on!(
+        " AND EXISTS (SELECT 1 FROM pg_attribute AS second WHERE second.attrelid = indrelid
+         AND second.attnum = indkey[1] AND second.attname = 'id')"
+    );
+
+    const COUNT_LISTED: Option<&'static str> = Some("ANALYZE {s}atomfeed_event_categories");
 
     // A snapshot's own upper bound will not do for a number: it follows the last transaction that has
     // ended, and younger ones that are open are at or above it, and in no list.

@@ -20,11 +20,14 @@ use crate::FeedScope;
 /// | `{s}` | the schema, before the name of each table |
 /// | `INSERT {unless} … {there}` | the words for a row that may be there already |
 /// | `{?table.column:this|that}` | `this` where the table has the column, else `that` |
+/// | `{listed}` | behind `event_records`, the list of ours of which category its rows are, if there is one |
+/// | `{between}` | the condition that an event lies between two ids, which are the next values |
+/// | `{id}` | the id of an event; in that list, if there is one |
 /// | `{of_category}` | the condition that an event is of the category, which is the next value |
 /// | `{spelled}` | the condition that a spelling, of ours, is one of the category, which is the next value |
+/// | `{spelling}` | the category of an event as it is spelled |
 /// | `{by_id}` | words that have rows found by their ids |
 /// | `{same_feed}` | the condition that a row of ours is of the feed, which is the next value |
-/// | `{spelling}` | the category of an event as it is spelled |
 /// | `{shown}` | the condition that an event is shown, where not all of them are |
 pub(super) struct Statements {
     prefix: String,
@@ -34,9 +37,9 @@ pub(super) struct Statements {
     matching: Matching,
     of_category: String,
     by_id: &'static str,
+    spelling: &'static str,
     rendered: RwLock<HashMap<Key, SqlStr>>,
 }
-    spelling: &'static str,
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 enum Key {
@@ -83,9 +86,9 @@ impl Statements {
             matching,
             of_category: String::new(),
             by_id: D::BY_ID,
+            spelling: D::SPELLING,
             rendered: RwLock::default(),
         };
-            spelling: D::SPELLING,
         statements.of_category = statements.condition(matching.condition::<D>());
         statements
     }
@@ -95,8 +98,7 @@ impl Statements {
         if !self.layout.lists_categories() {
             return on_column.to_owned();
         }
-        let spelled = "category IN (SELECT category FROM {s}atomfeed_categories WHERE {spelled})";
-        LISTED.replace("{spelled}", spelled)
+        "spelling IN (SELECT category FROM {s}atomfeed_categories WHERE {spelled})".to_owned()
     }
 
     /// The condition that a spelling is one of a category, which is what [`Matching::values`] gives.
@@ -127,11 +129,11 @@ impl Statements {
     pub(super) fn spelled(&self, statement: &'static str, spellings: usize) -> SqlStr {
         self.cached(Key::Spelled(statement, spellings), || {
             let marks = vec!["?"; spellings].join(", ");
-            let condition = match self.layout.lists_categories() {
-                true => LISTED.replace("{spelled}", &format!("category IN ({marks})")),
-                false => format!("category IN ({marks})"),
+            let column = match self.layout.lists_categories() {
+                true => "spelling",
+                false => "category",
             };
-            statement.replace("{of_category}", &condition)
+            statement.replace("{of_category}", &format!("{column} IN ({marks})"))
         })
     }
 
@@ -202,10 +204,19 @@ impl Statements {
 
     fn render(&self, statement: &str) -> String {
         let (unless, there) = self.unless_there;
+        let goes_by_list = self.layout.lists_categories() && statement.contains("{listed}");
+        let (listed, between, id) = match goes_by_list {
+            true => (LISTED, BETWEEN_IN_BOTH, "listed_id"),
+            false => ("", "id > ? AND id <= ?", "id"),
+        };
         let statement = self
             .choose(statement)
+            .replace("{listed}", listed)
+            .replace("{between}", between)
+            .replace("{id}", id)
             .replace("{of_category}", &self.of_category)
             .replace("{spelled}", &self.spelling_condition())
+            .replace("{spelling}", self.spelling)
             .replace("{by_id}", self.by_id)
             .replace("{same_feed}", &self.same_feed_condition())
             .replace("{shown}", if self.layout.is_adopted() { SHOWN } else { "" })
@@ -214,7 +225,6 @@ impl Statements {
             .replace("{there}", there);
         if !self.numbered {
             return statement;
-            .replace("{spelling}", self.spelling)
         }
         let mut pieces = statement.split('?');
         let mut sql = pieces.next().unwrap_or_default().to_owned();
@@ -269,8 +279,13 @@ impl Statements {
     }
 }
 
-/// An event whose spelling, as it stands in a list of ours, meets a condition.
-const LISTED: &str = "id IN (SELECT event_id FROM {s}atomfeed_event_categories WHERE {spelled})";
+/// The ids of events with their spellings, in names that no table of events has. Joined, and not asked
+/// for in a condition, so that a range of ids is one of the list, too: PostgreSQL draws no such conclusion.
+const LISTED: &str = " JOIN (SELECT event_id AS listed_id, category AS spelling
+     FROM {s}atomfeed_event_categories) AS listed ON listed_id = event_records.id";
+
+/// Wherever a database begins, it begins where the range does.
+const BETWEEN_IN_BOTH: &str = "listed_id > ? AND listed_id <= ? AND id > ? AND id <= ?";
 
 /// Beside foreign publishers: not below an id up to which everything that was there was shown.
 const SHOWN: &str = "AND id > COALESCE((SELECT last_id FROM {s}atomfeed_gaps

@@ -182,8 +182,8 @@ impl<D: Dialect> UpkeepStore for SqlStore<D> {
                 "SELECT MIN(id) FROM {s}event_records WHERE timestamp >= ? AND id <= ? {shown}"
             }
             FeedScope::Category(_) => {
-                "SELECT MIN(id) FROM {s}event_records
-                WHERE {of_category} AND timestamp >= ? AND id <= ? {shown}"
+                "SELECT MIN({id}) FROM {s}event_records{listed}
+                WHERE {of_category} AND timestamp >= ? AND {id} <= ? {shown}"
             }
         };
         let shown = self.shown_through().await?;
