@@ -39,7 +39,7 @@
 //! | `sqlite` | `SqliteStore`, through sqlx |
 //! | `postgres` | `PostgresStore` |
 //! | `mysql` | `MySqlStore`, for MariaDB |
-//! | `testing` | the conformance suite for stores |
+//! | `testing` | the conformance suite for stores, and a judge of what consumers have done |
 //!
 //! [`atomfeed-server`]: https://docs.rs/atomfeed-server
 //! [`atomfeed-client`]: https://docs.rs/atomfeed-client
@@ -54,6 +54,8 @@ mod entry_id;
 mod event;
 mod failure;
 mod feed_uri;
+#[cfg(feature = "testing")]
+pub mod history;
 mod marker;
 mod rebase;
 pub mod store;
