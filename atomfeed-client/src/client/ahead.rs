@@ -2,6 +2,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use atomfeed_core::Event;
+use futures_util::FutureExt;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::WorkerError;
@@ -46,12 +47,10 @@ where
 
     /// The next event's item, once the event is prepared.
     ///
-    /// Cancel safe in so far as nothing is lost that matters: an event that was taken and not
-    /// yielded is not applied, and stays unread.
+    /// Not cancel safe: an event that was taken and not yielded is passed over by who goes on.
     pub(super) async fn next(&mut self) -> Option<(T, Preparation)> {
         if !self.worker.prepares() {
-            let (event, item) = self.waiting.next()?;
-            return Some((item, self.worker.prepare(event).await));
+            return self.next_at_hand();
         }
         self.begin(self.limit);
         let ((_, item), preparation) = self.begun.pop_front()?;
@@ -62,6 +61,22 @@ where
             Err(error) => Err(WorkerError::new(format!("preparing the event: {error}"))),
         };
         Some((item, prepared))
+    }
+
+    /// The next event's item, where nothing needs to be prepared.
+    pub(super) fn next_at_hand(&mut self) -> Option<(T, Preparation)> {
+        if self.worker.prepares() {
+            return None;
+        }
+        let (event, item) = self.waiting.next()?;
+        // It has nothing to wait for.
+        let prepared = self.worker.prepare(event).now_or_never();
+        let waits = || {
+            Err(WorkerError::new(
+                "a worker that prepares nothing has waited",
+            ))
+        };
+        Some((item, prepared.unwrap_or_else(waits)))
     }
 
     fn begin(&mut self, limit: usize) {

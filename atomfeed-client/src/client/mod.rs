@@ -94,7 +94,7 @@ pub struct AtomFeedClient<C: ?Sized> {
     pace: Pace,
     outages: Outages,
     claiming: Claiming,
-    watch: Watch,
+    watch: Arc<Watch>,
     /// Of several feeds in one process, so many apply events at once.
     turns: Option<Arc<Semaphore>>,
     /// How many events of the feed are parked, as it was counted last and has grown since.
@@ -155,7 +155,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             limits: settings.limits,
             any_content_type: settings.any_content_type,
         };
-        let watch = Watch::of(&feed);
+        let watch = Arc::new(Watch::of(&feed));
         Self {
             feed,
             watch,
@@ -287,7 +287,23 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
                 // A stop that came meanwhile goes first: biased, as run_until_cancelled is.
                 match stop.run_until_cancelled(intake.next()).await {
                     None => return Ok(()),
-                    Some(Ok(Some((event, Ok(prepared))))) => batch.ready.push((event, prepared)),
+                    Some(Ok(Some((event, Ok(prepared))))) => {
+                        batch.ready.push((event, prepared));
+                        while batch.ready.len() < most
+                            && let Some((event, prepared)) = intake.next_at_hand()
+                        {
+                            match prepared {
+                                Ok(prepared) => batch.ready.push((event, prepared)),
+                                Err(error) => {
+                                    batch.broken = Some((event, error));
+                                    break;
+                                }
+                            }
+                        }
+                        if batch.broken.is_some() {
+                            break;
+                        }
+                    }
                     Some(Ok(Some((event, Err(error))))) => {
                         batch.broken = Some((event, error));
                         break;
