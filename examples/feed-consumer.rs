@@ -13,9 +13,10 @@ use anyhow::Context;
 use async_trait::async_trait;
 use atomfeed_client::{
     AtomFeedClient, CancellationToken, Event, EventWorker, FailureExt, FeedUri, Handled,
-    HttpFeedSource, Outcome, ProcessError, StartPosition, WorkerError,
+    HttpFeedSource, Outcome, ProcessError, Schedule, StartPosition, WorkerError,
 };
-use atomfeed_core::store::{Adoption, SchemaName, TableZone};
+use atomfeed_core::store::{Adoption, ConsumerStore, SchemaName, TableZone};
+use atomfeed_core::{EntryId, Rebase};
 use atomfeed_examples::{AppliedTable, Database};
 use chrono::{DateTime, SecondsFormat, Utc};
 use clap::Parser;
@@ -29,7 +30,8 @@ use url::Url;
 #[derive(Parser)]
 struct Args {
     /// The feed: the URL of its recent page
-    #[arg(long, value_name = "URL", required_unless_present = "hand_back")]
+    #[arg(long, value_name = "URL",
+        required_unless_present_any = ["hand_back", "show_markers", "rebase"])]
     feed: Option<FeedUri>,
     /// Where marker and failed events are kept: sqlite:FILE (made when missing),
     /// postgres://…, mysql://… (MariaDB) or memory:
@@ -53,8 +55,16 @@ struct Args {
     /// Seconds between two readings
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
     poll: Duration,
-    /// Where to begin without a marker: beginning, latest, or the URL of a page
-    #[arg(long, value_name = "beginning|latest|PAGE-URL", default_value = "beginning", value_parser = start)]
+    /// When to read instead, as a cron expression of Quartz: "0/15 * * * * ?"
+    #[arg(
+        long,
+        value_name = "EXPRESSION",
+        conflicts_with = "poll",
+        requires = "follow"
+    )]
+    cron: Option<Schedule>,
+    /// Where to begin without a marker: beginning, latest, the URL of a page, after:ENTRY-ID or at:TIME
+    #[arg(long, value_name = "POSITION", default_value = "beginning", value_parser = start)]
     start: StartPosition,
     /// Writes applied(event_id, content) in the worker's transaction
     #[arg(long)]
@@ -74,6 +84,14 @@ struct Args {
     /// How many events to apply in one transaction, at the most
     #[arg(long, value_name = "N", default_value = "100")]
     batch: usize,
+    /// How many transactions to work at once, over different resources
+    #[arg(long, value_name = "N", default_value = "1")]
+    workers: usize,
+    /// Stands by while another consumer of the feed is at work on the same database, and takes over when
+    /// it has given no sign of life for 10 s, or for so many
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "10",
+        require_equals = true, value_parser = seconds, requires = "follow")]
+    standby: Option<Duration>,
     /// Retries every parked event now, and ends
     #[arg(long)]
     retry_failed: bool,
@@ -81,6 +99,15 @@ struct Args {
     /// for, and ends, with status 1 if something does
     #[arg(long, conflicts_with_all = ["feed", "follow", "retry_failed"])]
     hand_back: bool,
+    /// Prints how far each feed was read, and how far behind it was when it was looked at last, as a JSON
+    /// object a line, and ends
+    #[arg(long, conflicts_with_all = ["feed", "follow", "retry_failed", "hand_back"])]
+    show_markers: bool,
+    /// Puts the address TO in the place of FROM wherever it is that of a feed or its page, in markers and
+    /// what is parked, and ends: http://emr:8050=https://emr.example.org
+    #[arg(long, value_name = "FROM=TO",
+        conflicts_with_all = ["feed", "follow", "retry_failed", "hand_back", "show_markers"])]
+    rebase: Option<Rebase>,
     #[arg(long, value_name = "U", requires = "password")]
     user: Option<String>,
     #[arg(long, value_name = "P", requires = "user")]
@@ -123,6 +150,19 @@ async fn main() -> ExitCode {
 }
 
 async fn run<S: AppliedTable>(args: Args, store: S, counts: Counts) -> anyhow::Result<()> {
+    if args.show_markers {
+        return show_markers(&store).await;
+    }
+    if let Some(rebase) = &args.rebase {
+        let mut work = store.begin().await?;
+        let rebased = work.rebase(rebase).await.context("--rebase")?;
+        work.commit().await.context("--rebase")?;
+        println!(
+            "{} markers, {} failed events and {} failed retries have another address",
+            rebased.markers, rebased.failed_events, rebased.retries
+        );
+        return Ok(());
+    }
     if args.apply {
         store.make().await?;
     }
@@ -147,10 +187,14 @@ async fn run<S: AppliedTable>(args: Args, store: S, counts: Counts) -> anyhow::R
     if let Some(events) = most_failed {
         builder = builder.max_failed_events(events);
     }
+    if let Some(lease) = args.standby {
+        builder = builder.standby(lease);
+    }
     let client = builder
         .start(args.start)
-        .interval(args.poll)
+        .schedule(args.cron.unwrap_or(Schedule::every(args.poll)))
         .batch(args.batch)
+        .workers(args.workers)
         .on_outcome(move |outcome| {
             counts.count(outcome);
             match outcome {
@@ -289,8 +333,58 @@ fn start(text: &str) -> Result<StartPosition, String> {
     match text {
         "beginning" => Ok(StartPosition::Beginning),
         "latest" => Ok(StartPosition::Latest),
-        page => Url::parse(page)
-            .map(StartPosition::Page)
-            .map_err(|error| format!("{error}: say beginning, latest, or the URL of a page")),
+        other => match other.split_once(':') {
+            Some(("after", entry)) => EntryId::new(entry)
+                .map(StartPosition::After)
+                .ok_or_else(|| "say after which entry: after:tag:…".to_owned()),
+            Some(("at", time)) => time
+                .parse()
+                .map(StartPosition::At)
+                .map_err(|error| format!("{error}: say a time as at:2024-03-01T08:00:00Z")),
+            _ => Url::parse(other).map(StartPosition::Page).map_err(|error| {
+                format!(
+                    "{error}: say beginning, latest, the URL of a page, after:ENTRY-ID or at:TIME"
+                )
+            }),
+        },
     }
+}
+
+/// What is printed of a marker.
+#[derive(Serialize)]
+struct MarkerLine<'a> {
+    feed_uri: &'a str,
+    last_read_entry_id: Option<&'a str>,
+    page_uri: Option<&'a str>,
+    parked: u64,
+    events_behind: Option<u64>,
+    pages_behind: Option<u64>,
+    behind_since: Option<String>,
+    seen_at: Option<String>,
+    succeeded_at: Option<String>,
+    error: Option<&'a str>,
+}
+
+async fn show_markers<S: ConsumerStore>(store: &S) -> anyhow::Result<()> {
+    let mut work = store.begin().await?;
+    let statuses = work.statuses().await?;
+    for marker in work.markers().await? {
+        let feed = marker.feed_uri();
+        let status = statuses.iter().find(|status| status.feed_uri == *feed);
+        let line = MarkerLine {
+            feed_uri: feed.as_str(),
+            last_read_entry_id: marker.last_read_entry_id().map(EntryId::as_str),
+            page_uri: marker.page_uri(),
+            parked: work.failed_event_count(feed).await?,
+            events_behind: status.and_then(|status| status.events_behind),
+            pages_behind: status.and_then(|status| status.pages_behind),
+            behind_since: status.and_then(|status| status.behind_since).map(rfc3339),
+            seen_at: status.and_then(|status| status.seen_at).map(rfc3339),
+            succeeded_at: status.and_then(|status| status.succeeded_at).map(rfc3339),
+            error: status.and_then(|status| status.error_message.as_deref()),
+        };
+        println!("{}", serde_json::to_string(&line)?);
+    }
+    work.rollback().await?;
+    Ok(())
 }

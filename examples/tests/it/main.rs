@@ -17,4 +17,5 @@ mod refused_databases;
 mod sequencer_killed;
 mod server;
 mod server_killed;
+mod standby;
 mod upkeep;

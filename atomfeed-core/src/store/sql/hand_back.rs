@@ -14,6 +14,8 @@ const SELECT_SET_ASIDE: &str =
 const SELECT_LATE: &str = "SELECT record.id, record.uuid FROM {s}event_records AS record
     WHERE EXISTS (SELECT 1 FROM {s}atomfeed_gaps AS gap
      WHERE record.id >= gap.first_id AND record.id <= gap.last_id) ORDER BY record.id";
+const SELECT_COMPLETED: &str = "SELECT feed_uri, event_id FROM {s}atomfeed_completed_events
+    ORDER BY feed_uri, event_id";
 const COUNT_BREAKS: &str = "SELECT (SELECT COUNT(*) FROM {s}atomfeed_cuts),
     (SELECT COUNT(*) FROM {s}atomfeed_jumps)";
 
@@ -40,6 +42,14 @@ pub enum Obstacle {
         event_id: String,
         /// How many.
         count: u64,
+    },
+    /// An event behind the marker was dealt with already, as several transactions at once do, and that is
+    /// written down in `atomfeed_completed_events` alone: the other program would apply it again.
+    Completed {
+        /// Column `feed_uri`.
+        feed_uri: String,
+        /// Column `event_id`.
+        event_id: String,
     },
     /// What was published could not be moved into `event_records`, and stands in
     /// `atomfeed_set_aside`.
@@ -85,6 +95,12 @@ impl fmt::Display for Obstacle {
                 "{count} failed retries of {event_id} of {feed_uri} are in \
                  atomfeed_failed_event_retry_log alone: nothing is lost without them but what their \
                  errors say"
+            ),
+            Self::Completed { feed_uri, event_id } => write!(
+                f,
+                "{event_id} of {feed_uri} was dealt with, and the marker stands before it, so that the \
+                 other program would apply it again: let the consumer read the feed until the marker has \
+                 passed it"
             ),
             Self::SetAside {
                 queue_id,
@@ -151,6 +167,12 @@ impl<D: Dialect> SqlStore<D> {
     }
 
     async fn obstacles_to_consume(&self, obstacles: &mut Vec<Obstacle>) -> StoreResult<()> {
+        for mut row in self.look(SELECT_COMPLETED).await? {
+            obstacles.push(Obstacle::Completed {
+                feed_uri: row.text_or_empty()?,
+                event_id: row.text_or_empty()?,
+            });
+        }
         for mut row in self.look(SELECT_WHOLE).await? {
             obstacles.push(Obstacle::Parked {
                 feed_uri: row.text_or_empty()?,

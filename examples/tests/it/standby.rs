@@ -1,0 +1,107 @@
+//! Two feed-consumers of one feed on one database: the one at work is killed again and again, and the
+//! other takes over each time; never are both at work.
+
+#![allow(clippy::unwrap_used)]
+
+use crate::databases::{Empty, Kind};
+use crate::emr::{Emr, entry_id, sqlite};
+use crate::lab::{Lab, ids};
+use crate::patients;
+use crate::programs::Program;
+
+#[tokio::test]
+async fn who_is_killed_is_followed_on_sqlite() {
+    who_is_killed_is_followed(Kind::Sqlite).await;
+}
+
+#[tokio::test]
+async fn who_is_killed_is_followed_on_postgres() {
+    who_is_killed_is_followed(Kind::Postgres).await;
+}
+
+#[tokio::test]
+async fn who_is_killed_is_followed_on_mysql() {
+    who_is_killed_is_followed(Kind::MySql).await;
+}
+
+/// So many events a round.
+const EVENTS: u32 = 20;
+
+async fn who_is_killed_is_followed(kind: Kind) {
+    let Some(empty) = Empty::of(kind).await else {
+        return;
+    };
+    let full = std::env::var("ATOMFEED_FULL").is_ok_and(|value| value == "1");
+    let kills = if full { 50 } else { 5 };
+    let folder = tempfile::tempdir().unwrap();
+    let options = ["--page-size", "7", "--import", "-"];
+    let mut emr = Emr::start(&sqlite(folder.path(), "emr.db"), &options);
+    let lab = Lab::on(empty.url(), emr.recent());
+    let start = || {
+        let options = ["--follow", "--apply", "--poll", "0.02", "--standby=0.4"];
+        lab.start(&[&options[..], &["--batch", "3"], &empty.schema_options()].concat())
+    };
+    // The first one has the feed before the second one starts.
+    let mut numbers = 1..;
+    let mut publish = |emr: &mut Emr| {
+        let mut last = 0;
+        for number in numbers.by_ref().take(EVENTS as usize) {
+            emr.program.write(&format!("{}\n", patients::event(number)));
+            last = number;
+        }
+        last
+    };
+    let mut active = start();
+    let last = publish(&mut emr);
+    wait_for(&active, last);
+    let mut standby = start();
+    let mut printed = Vec::new();
+    for _ in 0..kills {
+        let last = publish(&mut emr);
+        wait_for(&active, last);
+        assert_eq!(standby.stdout.lines(), [""; 0], "it stands by");
+        // In the middle of things, as a rule.
+        publish(&mut emr);
+        let mut finished = std::mem::replace(&mut active, standby).kill();
+        finished.stdout.retain(|line| line.ends_with('}'));
+        printed.extend(ids(&finished.events()).into_iter().map(str::to_owned));
+        let last = publish(&mut emr);
+        wait_for(&active, last);
+        standby = start();
+    }
+    active.terminate();
+    let finished = active.finish();
+    finished.assert_status(0);
+    printed.extend(ids(&finished.events()).into_iter().map(str::to_owned));
+    // Given back, it is taken at once.
+    let last = publish(&mut emr);
+    wait_for(&standby, last);
+    standby.terminate();
+    let finished = standby.finish();
+    finished.assert_status(0);
+    printed.extend(ids(&finished.events()).into_iter().map(str::to_owned));
+
+    let applied = empty.applied().await;
+    let applied = applied.iter().map(|(event, _)| event.as_str());
+    patients::published(1..=last)
+        .applied(applied.clone())
+        .assert_holds();
+    // What each has printed comes after all that the one before it has: in order, all in all.
+    let applied: Vec<_> = applied.collect();
+    let places = printed
+        .iter()
+        .map(|id| applied.iter().position(|event| event == id));
+    assert!(
+        places.clone().all(|place| place.is_some()),
+        "a phantom was printed"
+    );
+    assert!(places.clone().is_sorted(), "two were at work at once");
+    assert!(places.count() > 0);
+}
+
+fn wait_for(consumer: &Program, last: u32) {
+    let id = entry_id(last);
+    consumer.stdout.wait_for(&id, |lines| {
+        lines.iter().any(|line| line.contains(&id)).then_some(())
+    });
+}
