@@ -44,10 +44,10 @@ impl First {
     }
 
     /// The page, of which the events behind an entry are unread, if the entry is on it.
-    fn behind(page: FetchedPage, entry: &EntryId) -> Result<Self, FetchedPage> {
+    fn behind(page: FetchedPage, entry: &EntryId) -> Result<Self, Box<FetchedPage>> {
         match page.events_behind(entry) {
             Some(unread) => Ok(Self { page, unread }),
-            None => Err(page),
+            None => Err(Box::new(page)),
         }
     }
 }
@@ -219,9 +219,9 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
     /// Seeks an entry on the pages around one on which it is not; gives that back when it is on none.
     async fn seek_around(
         &self,
-        page: FetchedPage,
+        page: Box<FetchedPage>,
         entry: &EntryId,
-    ) -> Result<Result<First, FetchedPage>, ProcessErrorKind> {
+    ) -> Result<Result<First, Box<FetchedPage>>, ProcessErrorKind> {
         for link in [FetchedPage::previous, FetchedPage::next] {
             let mut next = link(&page)?;
             for _ in 0..NEIGHBOURS {

@@ -145,7 +145,8 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         let (status, counted) = {
             let mut seen = self.watch.seen();
             let has_rested = seen.written.is_none_or(|written| written.elapsed() >= REST);
-            if !has_rested && !(is_pausing && seen.is_news) {
+            let is_due = has_rested || is_pausing && seen.is_news;
+            if !is_due {
                 return;
             }
             seen.is_news = false;

@@ -88,7 +88,7 @@ pub async fn events_behind_the_marker_are_completed_once<H: Harness>(harness: &H
     commit::<H>(work).await;
     let mut work = begin::<H>(&store).await;
     let completed = work.completed(&patient).await.expect("read");
-    assert_eq!(completed, all.iter().map(|id| EntryId::clone(id)).collect());
+    assert_eq!(completed, all.iter().copied().cloned().collect());
     work.complete(&patient, &all[3..5])
         .await
         .expect_err("it was already");
