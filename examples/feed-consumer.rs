@@ -76,16 +76,16 @@ struct Args {
     #[arg(long, value_name = "REGEX")]
     transient_matching: Option<Regex>,
     /// A name, where several consumers of one feed share a database
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     name: Option<String>,
     /// Stops while so many events are parked, as the original does
     #[arg(long, value_name = "N")]
     max_failed_events: Option<u64>,
     /// How many events to apply in one transaction, at the most
-    #[arg(long, value_name = "N", default_value = "100")]
+    #[arg(long, value_name = "N", default_value = "100", value_parser = at_least_1)]
     batch: usize,
-    /// How many transactions to work at once, over different resources
-    #[arg(long, value_name = "N", default_value = "1")]
+    /// How many transactions to work at once, over different resources; on SQLite, one writes at a time
+    #[arg(long, value_name = "N", default_value = "1", value_parser = at_least_1)]
     workers: usize,
     /// Stands by while another consumer of the feed is at work on the same database, and takes over when
     /// it has given no sign of life for 10 s, or for so many
@@ -93,7 +93,7 @@ struct Args {
         require_equals = true, value_parser = seconds, requires = "follow")]
     standby: Option<Duration>,
     /// Retries every parked event now, and ends
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["follow", "once"])]
     retry_failed: bool,
     /// Prints what stands in the way of handing the tables back to the program that they were made
     /// for, and ends, with status 1 if something does
@@ -156,6 +156,14 @@ async fn run<S: AppliedTable>(args: Args, store: S, counts: Counts) -> anyhow::R
     if let Some(rebase) = &args.rebase {
         let mut work = store.begin().await?;
         let rebased = work.rebase(rebase).await.context("--rebase")?;
+        if (rebased.markers, rebased.failed_events, rebased.retries) == (0, 0, 0) {
+            let markers = work.markers().await?;
+            let known: Vec<_> = markers
+                .iter()
+                .map(|marker| marker.feed_uri().as_str())
+                .collect();
+            anyhow::bail!("--rebase: no address begins so; there are the feeds {known:?}");
+        }
         work.commit().await.context("--rebase")?;
         println!(
             "{} markers, {} failed events and {} failed retries have another address",
@@ -195,6 +203,7 @@ async fn run<S: AppliedTable>(args: Args, store: S, counts: Counts) -> anyhow::R
         .schedule(args.cron.unwrap_or(Schedule::every(args.poll)))
         .batch(args.batch)
         .workers(args.workers)
+        .stop_within(Duration::from_secs(30))
         .on_outcome(move |outcome| {
             counts.count(outcome);
             match outcome {
@@ -216,8 +225,7 @@ async fn run<S: AppliedTable>(args: Args, store: S, counts: Counts) -> anyhow::R
             asked.await;
             stopped.cancel();
         });
-        client.run(stop).await;
-        Ok(())
+        client.run(stop).await
     } else {
         client.process_events().await.map(drop)
     };
@@ -327,6 +335,11 @@ fn seconds(text: &str) -> Result<Duration, String> {
     seconds
         .filter(|seconds| *seconds >= Duration::from_millis(1))
         .ok_or_else(|| "give a number of seconds, 0.001 at least".to_owned())
+}
+
+fn at_least_1(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| "give a number, 1 at least".to_owned())
 }
 
 fn start(text: &str) -> Result<StartPosition, String> {

@@ -169,10 +169,19 @@ pub enum ProcessErrorKind {
         /// Which one.
         consumer: String,
     },
+    /// The feed has got another address, and its marker stands there.
+    #[error(
+        "this feed has got another address, {to}, where its marker stands: follow it there; under the old \
+         address it would be read from the beginning"
+    )]
+    FeedMoved {
+        /// The address.
+        to: String,
+    },
     /// More events are parked than is allowed.
     #[error(
         "{parked} events of the feed are parked, and it is to stop at {limit}: mend what they fail on and \
-         have them tried again, or allow more (max_failed_events)"
+         have them tried again (retry_all_failed_events), or allow more (max_failed_events)"
     )]
     TooManyFailed {
         /// How many are parked.
@@ -182,18 +191,21 @@ pub enum ProcessErrorKind {
     },
     /// The worker has ended the transaction that it was lent.
     #[error(
-        "the worker has ended its transaction, so that it is in doubt whether {} were applied: see in the \
-         worker's tables; then set the marker behind what was applied, or leave it; the marker has not \
-         moved; a worker must not commit, roll back, or run what commits on its own (DDL on MariaDB), \
-         and must return the errors of its database", .events.join(", ")
+        "the worker {worker} has ended its transaction, so that it is in doubt whether {} were applied: see \
+         in its tables what stands there, and undo it, or set the marker behind it where everything before \
+         was applied, too; the marker has not moved; a worker must not commit, roll back, or run what \
+         commits on its own (DDL on MariaDB), and must return the errors of its database",
+        .events.join(", ")
     )]
     BrokenTransaction {
+        /// The type of the worker.
+        worker: String,
         /// The events that were handed over in it.
         events: Vec<String>,
         /// How that was seen.
         source: StoreError,
     },
     /// The store failed, or somebody else moved the marker.
-    #[error("keeping the marker, or what failed")]
+    #[error("reading or writing how far the feed was read, or what failed of it")]
     Store(#[from] StoreError),
 }

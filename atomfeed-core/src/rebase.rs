@@ -22,7 +22,8 @@ pub struct Rebase {
 
 impl Rebase {
     /// Addresses that begin with `from` are to begin with `to`. Both are absolute URLs, of hosts or of
-    /// what lies in a folder there; query and fragment are left out.
+    /// what lies in a folder there; query and fragment are left out. Rows hold addresses as they were
+    /// spelled: to name such a spelling (`http://EMR:80`), read a rebase from a text.
     pub fn new(from: &Url, to: &Url) -> Self {
         let [from, to] = [from, to].map(|url| {
             let text = &url[..url::Position::AfterPath];
@@ -70,12 +71,16 @@ impl FromStr for Rebase {
         };
         // A URL may hold the sign itself; that of two URLs stands before a scheme.
         let halves = text.match_indices('=').find_map(|(at, _)| {
-            let [from, to] = [&text[..at], &text[at + 1..]].map(Url::parse);
-            let (from, to) = (from.ok()?, to.ok()?);
-            (from.has_host() && to.has_host()).then_some((from, to))
+            let halves = [&text[..at], &text[at + 1..]];
+            let is_url = |half: &&str| Url::parse(half).is_ok_and(|url| url.has_host());
+            halves.iter().all(is_url).then_some(halves)
         });
-        let (from, to) = halves.ok_or_else(invalid)?;
-        Ok(Self::new(&from, &to))
+        let [from, to] = halves.ok_or_else(invalid)?.map(|half| {
+            // Spelled as they are given: rows hold addresses as somebody has spelled them.
+            let end = half.find(['?', '#']).unwrap_or(half.len());
+            half[..end].trim_end_matches('/').to_owned()
+        });
+        Ok(Self { from, to })
     }
 }
 
@@ -142,6 +147,9 @@ mod tests {
         ] {
             assert!(text.parse::<Rebase>().is_err(), "{text}");
         }
+        let spelled: Rebase = "http://EMR:80=https://emr:443".parse().unwrap();
+        let moved = spelled.apply("http://EMR:80/feed/recent");
+        assert_eq!(moved.as_deref(), Some("https://emr:443/feed/recent"));
         let with_sign: Rebase = "http://emr/a=b=http://lab/c".parse().unwrap();
         assert_eq!(
             with_sign.apply("http://emr/a=b/1").as_deref(),

@@ -1,16 +1,20 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use atomfeed_core::store::{Sequenced, SequencedStore, StoreResult};
 use atomfeed_core::{Clock, SystemClock};
+use metrics::{counter, gauge};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 /// How many events one transaction moves.
 const BATCH: u32 = 5_000;
+
+/// How often the queue is counted while it is long.
+const COUNT_EVERY: Duration = Duration::from_secs(1);
 
 /// How soon a hinted event is looked for; then after twice as long, and so on.
 const FIRST_LOOK: Duration = Duration::from_micros(500);
@@ -88,18 +92,36 @@ impl Sequencer {
     /// When the future is dropped, the batch in hand has moved, or not.
     pub async fn drain(&self) -> StoreResult<Sequenced> {
         let mut all = Sequenced::default();
+        let mut counted = None;
         loop {
             let batch = self.store.sequence(BATCH, self.clock.now()).await?;
             all.moved += batch.moved;
             all.set_aside += batch.set_aside;
+            counter!("atomfeed_sequenced_events_total").increment(batch.moved);
+            counter!("atomfeed_set_aside_events_total").increment(batch.set_aside);
             if !batch.more {
+                gauge!("atomfeed_queue_depth").set(0.0);
                 return Ok(all);
+            }
+            // Where there are many, counting them takes its time.
+            if counted.is_none_or(|at: Instant| at.elapsed() >= COUNT_EVERY) {
+                counted = Some(Instant::now());
+                gauge!("atomfeed_queue_depth").set(self.store.queued().await? as f64);
             }
         }
     }
 
     /// Moves events as they come, until `stop` is cancelled. Errors do not end it: they are logged,
     /// and it is tried again after the interval.
+    ///
+    /// It measures with [`metrics`](https://docs.rs/metrics):
+    ///
+    /// | name | kind | what |
+    /// |---|---|---|
+    /// | `atomfeed_queue_depth` | gauge | published events that wait to be moved, as this process has seen it last; counted once a second while there are many |
+    /// | `atomfeed_sequenced_events_total` | counter | events that this process has moved to where feeds read them |
+    /// | `atomfeed_set_aside_events_total` | counter | events that could not be moved |
+    /// | `atomfeed_late_events_total` | counter | events of another program that came too late to be shown, on adopted tables |
     ///
     /// # Cancel safety
     ///

@@ -54,8 +54,10 @@ where
         }
         self.begin(self.limit);
         let ((_, item), preparation) = self.begun.pop_front()?;
-        // One more, so that as many run while this one is processed.
-        self.begin(self.limit);
+        // One more, so that as many run while this one is processed; alone, each comes after the other.
+        if self.limit > 1 {
+            self.begin(self.limit);
+        }
         let prepared = match preparation.await {
             Ok(prepared) => prepared,
             Err(error) => Err(WorkerError::new(format!("preparing the event: {error}"))),

@@ -26,11 +26,25 @@ pub(super) type Ready = (Arc<Event>, Prepared);
 #[derive(Default)]
 pub(super) struct Batch {
     pub(super) ready: Vec<Ready>,
+    /// Of their contents, together.
+    bytes: usize,
     /// One more, for which the worker could not bring what it needs.
     pub(super) broken: Option<(Arc<Event>, WorkerError)>,
 }
 
+/// A transaction gets no more events once their contents are so large together.
+const MANY_BYTES: usize = 16 << 20;
+
 impl Batch {
+    pub(super) fn push(&mut self, ready: Ready) {
+        self.bytes += ready.0.content().len();
+        self.ready.push(ready);
+    }
+
+    pub(super) fn has_room(&self, most: usize) -> bool {
+        self.ready.len() < most && self.bytes < MANY_BYTES
+    }
+
     pub(super) fn first(&self) -> Option<&Arc<Event>> {
         let ready = self.ready.first().map(|(event, _)| event);
         ready.or(self.broken.as_ref().map(|(event, _)| event))
@@ -76,7 +90,9 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         ledger: &mut Ledger<'_>,
         processed: &mut Processed,
     ) -> Result<(), ProcessErrorKind> {
-        let Batch { mut ready, broken } = batch;
+        let Batch {
+            mut ready, broken, ..
+        } = batch;
         if ready.len() > 1 && self.apply_together(&ready, ledger, processed).await? {
             ready.clear();
         }
@@ -104,8 +120,12 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             0 => vec![None; batch.len()],
             _ => {
                 let keys = batch.iter();
-                keys.map(|(event, prepared)| self.worker.key(event, Some(prepared)))
-                    .collect::<Vec<_>>()
+                let keys = keys.map(|(event, prepared)| self.key(event, Some(prepared)));
+                match keys.collect::<Result<Vec<_>, _>>() {
+                    Ok(keys) => keys,
+                    // Which it is shows when each has its turn.
+                    Err(_) => return Ok(false),
+                }
             }
         };
         let held = self.held(work.as_mut(), &keys).await?;
@@ -129,9 +149,12 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             self.hold(work.as_mut(), event, key).await?;
         }
         self.enter(work.as_mut(), ledger, &all).await?;
-        work.commit().await?;
+        match work.commit().await {
+            Err(error) if is_of_what_was_written(&error) => return Ok(false),
+            committed => committed?,
+        }
         self.settle(ledger, &all);
-        self.outages.over(&all);
+        self.outages.over(&all, ledger.is_in_order());
         let mut handled = handled.into_iter();
         for ((event, _), key) in batch.iter().zip(&keys) {
             match key.as_deref().filter(|key| held.contains(*key)) {
@@ -179,7 +202,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
                 Ok(Together::Failed)
             }
             Err(error) if error.kind() == StoreErrorKind::Aborted => Ok(Together::Failed),
-            Err(error) => Err(in_doubt(error, events())),
+            Err(error) => Err(self.in_doubt(error, events())),
         }
     }
 
@@ -192,7 +215,10 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         processed: &mut Processed,
     ) -> Result<(), ProcessErrorKind> {
         self.must_not_be_too_many()?;
-        let key = self.worker.key(event, prepared.as_ref().ok());
+        let (key, prepared) = match self.key(event, prepared.as_ref().ok()) {
+            Ok(key) => (key, prepared),
+            Err(error) => (None, Err(error)),
+        };
         if self.parked.load(Ordering::Relaxed) > 0 {
             let mut work = self.store.begin().await?;
             let held = self.held(work.as_mut(), [&key]).await?;
@@ -209,11 +235,16 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         let error = match self.work(event, prepared).await? {
             Ok((mut work, handled)) => {
                 self.enter(work.as_mut(), ledger, &[event]).await?;
-                work.commit().await?;
-                self.settle(ledger, &[event]);
-                self.outages.over(&[event]);
-                self.tell(event, handled, processed).await;
-                return Ok(());
+                match work.commit().await {
+                    Err(error) if is_of_what_was_written(&error) => error.into(),
+                    committed => {
+                        committed?;
+                        self.settle(ledger, &[event]);
+                        self.outages.over(&[event], ledger.is_in_order());
+                        self.tell(event, handled, processed).await;
+                        return Ok(());
+                    }
+                }
             }
             Err(error) => error,
         };
@@ -227,8 +258,9 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         self.enter(work.as_mut(), ledger, &[event]).await?;
         work.commit().await?;
         self.settle(ledger, &[event]);
-        self.outages.over(&[event]);
-        self.parked.fetch_add(1, Ordering::Relaxed);
+        self.outages.over(&[event], ledger.is_in_order());
+        let parked = self.parked.fetch_add(1, Ordering::Relaxed) + 1;
+        metric::parked(&self.feed, parked);
         processed.failed += 1;
         tracing::warn!(feed = %self.feed, event = %event.id(), %error, "event parked");
         (self.settings.on_outcome)(&Outcome::Parked {
@@ -280,7 +312,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         match work.take_back().await {
             Ok(()) => Ok(Ok((work, handled))),
             Err(error) if error.kind() == StoreErrorKind::Aborted => Ok(Err(error.into())),
-            Err(error) => Err(in_doubt(error, [event])),
+            Err(error) => Err(self.in_doubt(error, [event])),
         }
     }
 
@@ -296,7 +328,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             && let Err(broken) = work.take_back().await
             && broken.kind() == StoreErrorKind::Broken
         {
-            return Err(in_doubt(broken, events));
+            return Err(self.in_doubt(broken, events));
         }
         Ok(())
     }
@@ -323,9 +355,48 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         }
     }
 
+    /// By what an event is kept in order. A worker that panics over that has failed.
+    pub(super) fn key(
+        &self,
+        event: &Event,
+        prepared: Option<&Prepared>,
+    ) -> Result<Option<String>, WorkerError> {
+        let key = AssertUnwindSafe(|| self.worker.key(event, prepared));
+        std::panic::catch_unwind(key).map_err(|panic| panicked(panic.as_ref()))
+    }
+
+    /// Tells the worker that an event was committed. What it says to that changes nothing any more.
+    pub(super) async fn tell_worker(&self, event: &Event) {
+        let told = AssertUnwindSafe(self.worker.committed(event)).catch_unwind();
+        if let Err(panic) = told.await {
+            let error = panicked(panic.as_ref());
+            tracing::error!(feed = %self.feed, event = %event.id(), %error, "committed() of the worker");
+        }
+    }
+
+    /// What it means that a transaction could not be taken back from a worker.
+    fn in_doubt<'a>(
+        &self,
+        error: StoreError,
+        events: impl IntoIterator<Item = &'a Event>,
+    ) -> ProcessErrorKind {
+        if error.kind() != StoreErrorKind::Broken {
+            return error.into();
+        }
+        let events: Vec<_> = events.into_iter().collect();
+        let mut workers: Vec<_> = events.iter().map(|event| self.worker.name(event)).collect();
+        workers.sort_unstable();
+        workers.dedup();
+        ProcessErrorKind::BrokenTransaction {
+            worker: workers.join(", "),
+            events: events.iter().map(|event| event.id().to_string()).collect(),
+            source: error,
+        }
+    }
+
     /// Tells of an event that was dealt with, once that is committed.
     async fn tell(&self, event: &Event, handled: Handled, processed: &mut Processed) {
-        self.worker.committed(event).await;
+        self.tell_worker(event).await;
         match handled {
             Handled::Applied => {
                 processed.applied += 1;
@@ -359,23 +430,16 @@ enum Halted {
     Lost(WorkerError),
 }
 
-fn in_doubt<'a>(
-    error: StoreError,
-    events: impl IntoIterator<Item = &'a Event>,
-) -> ProcessErrorKind {
-    match error.kind() {
-        StoreErrorKind::Broken => ProcessErrorKind::BrokenTransaction {
-            events: events
-                .into_iter()
-                .map(|event| event.id().to_string())
-                .collect(),
-            source: error,
-        },
-        _ => error.into(),
-    }
+/// Whether a commit was refused for what the worker has written: a constraint that is looked at only then,
+/// say. Nothing of it lasts.
+fn is_of_what_was_written(error: &StoreError) -> bool {
+    matches!(
+        error.kind(),
+        StoreErrorKind::Database | StoreErrorKind::Duplicate | StoreErrorKind::Refused
+    )
 }
 
-fn panicked(panic: &(dyn Any + Send)) -> WorkerError {
+pub(super) fn panicked(panic: &(dyn Any + Send)) -> WorkerError {
     let said = panic.downcast_ref::<&str>().copied();
     let said = said.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     WorkerError::new(format!(

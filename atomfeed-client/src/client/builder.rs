@@ -122,7 +122,7 @@ impl AtomFeedClientBuilder {
     /// Sets how many transactions are worked at once, over different [keys](crate::EventWorker::key);
     /// else 1, at least 1. Events of one key keep their order, others do not; each is still applied
     /// exactly once, also when the process is killed. Each transaction takes a connection of the
-    /// store's, and one more moves the marker. All run in the task that runs the client, so that what
+    /// store's, and up to three more move the marker, tell how far it is, and give signs of life. All run in the task that runs the client, so that what
     /// needs a processor for long belongs into a thread of its own.
     ///
     /// Where [one transaction writes at a time](atomfeed_core::store::ConsumerStore::writes_one_at_a_time)
@@ -138,14 +138,16 @@ impl AtomFeedClientBuilder {
     /// first one that starts sees for so long that no other is at work.
     ///
     /// Without it, any number of consumers may start at once, and those that come too late are told of
-    /// the conflict.
+    /// the conflict; nor does one that does not stand by wait for those that do. A worker that keeps its
+    /// thread busy for longer than that, instead of awaiting, loses the feed, and commits nothing more.
     pub fn standby(mut self, lease: Duration) -> Self {
         self.settings.lease = Some(lease.max(Duration::from_millis(100)));
         self
     }
 
     /// Sets how long a worker may take for an event, or for a batch in a single call; else there is no
-    /// limit. What takes longer is a permanent failure of the event.
+    /// limit. What takes longer is a permanent failure of the event. What is fetched beforehand
+    /// ([`PreparingWorker::prepare`](crate::PreparingWorker::prepare)) has the limits of its client.
     pub fn worker_timeout(mut self, limit: Duration) -> Self {
         self.settings.worker_timeout = Some(limit);
         self
@@ -153,7 +155,8 @@ impl AtomFeedClientBuilder {
 
     /// Says that the worker, or what it calls, moves the marker itself, in a transaction of its own: a
     /// marker that stands where it was to be moved is then no conflict. Each event gets a transaction of
-    /// its own. Of two consumers, both may then apply an event.
+    /// its own, one after the other, whatever the number of [workers](Self::workers). Of two consumers,
+    /// both may then apply an event.
     pub fn worker_moves_marker(mut self) -> Self {
         self.settings.worker_moves_marker = true;
         self
@@ -161,7 +164,8 @@ impl AtomFeedClientBuilder {
 
     /// Sets how long the feed waits after a [transient](crate::WorkerError::is_transient) error: `first`,
     /// then each time twice as long, up to `longest`, give or take; else 1 s and 1 minute. What is
-    /// transient for longer than `patience` (else a day) counts as permanent.
+    /// transient for longer than `patience` (else a day), as this client has seen it, counts as
+    /// permanent.
     pub fn wait_out(mut self, first: Duration, longest: Duration, patience: Duration) -> Self {
         self.settings.backoff = Backoff {
             first,

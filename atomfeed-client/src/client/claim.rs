@@ -53,6 +53,13 @@ impl Claiming {
         };
     }
 
+    /// What was seen of another consumer's claim counts from now on.
+    fn hear_again(&self) {
+        if let Some((_, since)) = &mut self.state().seen {
+            *since = Instant::now();
+        }
+    }
+
     /// For how long another consumer's claim has stood still.
     fn still_for(&self, claim: &Claim) -> Duration {
         let mut state = self.state();
@@ -78,9 +85,17 @@ pub(super) enum Beginning {
 impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
     /// Takes the feed, before events behind a marker are dealt with: what another consumer of it has
     /// not committed by now will fail.
-    pub(super) async fn begin_reading(&self, marker: Option<&Marker>) -> StoreResult<Beginning> {
+    pub(super) async fn begin_reading(
+        &self,
+        marker: Option<&Marker>,
+    ) -> Result<Beginning, ProcessErrorKind> {
         let mut work = self.store.begin().await?;
         let known = work.claim(&self.feed).await?;
+        self.must_not_have_moved(known.as_ref())?;
+        if self.settings.lease.is_some() {
+            // Taken when it was seen that nobody else is at work, and by nobody else since.
+            self.keep_claim(work.as_mut()).await?;
+        }
         let claim = match known {
             Some(known) if known.consumer == self.claiming.consumer => known,
             known => {
@@ -100,18 +115,26 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         })
     }
 
-    /// Makes sure, before what was done is committed, that no other consumer has taken the feed.
-    pub(super) async fn keep_claim(&self, work: &mut dyn UnitOfWork<Conn = C>) -> StoreResult<()> {
-        match self.claiming.held() {
-            Some(claim) => work.keep_claim(&self.feed, &claim).await,
+    /// Who would begin under an address that the feed has no longer would begin anew.
+    fn must_not_have_moved(&self, claim: Option<&Claim>) -> Result<(), ProcessErrorKind> {
+        match claim.and_then(Claim::moved_to) {
+            Some(to) => Err(ProcessErrorKind::FeedMoved { to: to.to_owned() }),
             None => Ok(()),
         }
     }
 
-    /// The same, of what is safe without it unless one is to be at work alone.
-    pub(super) async fn keep_lease(&self, work: &mut dyn UnitOfWork<Conn = C>) -> StoreResult<()> {
-        match self.settings.lease {
-            Some(_) => self.keep_claim(work).await,
+    /// Makes sure that a feed that has no marker has not got one under another address.
+    pub(super) async fn may_begin(&self) -> Result<(), ProcessErrorKind> {
+        let mut work = self.store.begin().await?;
+        let known = work.claim(&self.feed).await?;
+        work.rollback().await?;
+        self.must_not_have_moved(known.as_ref())
+    }
+
+    /// Makes sure, before what was done is committed, that no other consumer has taken the feed.
+    pub(super) async fn keep_claim(&self, work: &mut dyn UnitOfWork<Conn = C>) -> StoreResult<()> {
+        match self.claiming.held() {
+            Some(claim) => work.keep_claim(&self.feed, &claim).await,
             None => Ok(()),
         }
     }
@@ -139,8 +162,14 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
 
     /// Takes the feed if nobody is at work on it.
     async fn stand_by(&self, lease: Duration) -> Result<(), ProcessErrorKind> {
+        let begun = Instant::now();
         let mut work = self.store.begin().await?;
         let known = work.claim(&self.feed).await?;
+        self.must_not_have_moved(known.as_ref())?;
+        if begun.elapsed() >= lease / BEATS {
+            // Somebody's transaction was waited for, and may have kept the other one from a sign of life.
+            self.claiming.hear_again();
+        }
         let claim = match &known {
             Some(known) if known.consumer == self.claiming.consumer => {
                 let mut claim = known.clone();
@@ -163,6 +192,25 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         work.commit().await?;
         self.claiming.hold(Some(claim));
         Ok(())
+    }
+
+    /// Waits, and gives signs of life meanwhile where one consumer is to be at work; ends before its time
+    /// when the feed was lost.
+    pub(super) async fn wait_at_work(&self, wait: impl Future<Output = ()>) {
+        let Some(lease) = self
+            .settings
+            .lease
+            .filter(|_| self.claiming.held().is_some())
+        else {
+            return wait.await;
+        };
+        tokio::select! {
+            biased;
+            lost = self.give_signs_of_life(lease) => {
+                tracing::warn!(feed = %self.feed, %lost, "the feed is followed by another consumer now");
+            }
+            () = wait => {}
+        }
     }
 
     /// Ends when the feed is lost.

@@ -34,7 +34,8 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
                 return Ok(count);
             }
             for failed in rows {
-                let key = self.worker.key(&failed.event, None);
+                // One that panics over it waits for nothing, and fails again when it is tried.
+                let key = self.key(&failed.event, None).unwrap_or_default();
                 let place = Place { key, due_at: None };
                 work.place(&self.feed, failed.id, &place).await?;
             }
@@ -97,7 +98,8 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
     /// Tells of an event that was held, once that is committed.
     pub(super) fn tell_held(&self, event: &Event, key: &str, processed: &mut Processed) {
         processed.held += 1;
-        self.parked.fetch_add(1, Ordering::Relaxed);
+        let parked = self.parked.fetch_add(1, Ordering::Relaxed) + 1;
+        metric::parked(&self.feed, parked);
         tracing::info!(feed = %self.feed, event = %event.id(), key, "event waits behind one that failed");
         (self.settings.on_outcome)(&Outcome::Held { event, key });
     }

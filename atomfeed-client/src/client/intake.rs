@@ -57,7 +57,12 @@ impl<'a, C: ?Sized + Send + 'static> Intake<'a, C> {
             room: Arc::clone(&room),
             limit,
         };
-        let (worker, prepare_ahead) = (&client.worker, client.settings.prepare_ahead);
+        let worker = &client.worker;
+        // What was down is asked once.
+        let prepare_ahead = match client.outages.is_known(&client.settings.backoff) {
+            true => 1,
+            false => client.settings.prepare_ahead,
+        };
         Self {
             worker,
             prepare_ahead,

@@ -50,13 +50,14 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         let mut running: FuturesUnordered<BoxFuture<'_, Ended>> = FuturesUnordered::new();
         let mut end = Ok(());
         let mut is_reading = true;
-        let mut is_moving = false;
+        let (mut is_moving, mut is_telling) = (false, false);
         loop {
             let most = self.batch_size();
             // Enough for each lane to find keys that are free.
-            let is_room = window.slots.len() < lanes * most * 2;
-            while end.is_ok() && running.len() - usize::from(is_moving) < lanes {
-                let idle = lanes - (running.len() - usize::from(is_moving));
+            let is_room = window.slots.len() < lanes * most * 2 && window.bytes < MANY_BYTES;
+            let others = usize::from(is_moving) + usize::from(is_telling);
+            while end.is_ok() && running.len() - others < lanes {
+                let idle = lanes - (running.len() - others);
                 // When it stops, what stands before events that were dealt with is still to be done.
                 let is_over = stop.is_cancelled();
                 let Some((numbers, batch)) = window.take(most, idle, is_over) else {
@@ -79,6 +80,9 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
                     Ended::Moved(done, self.catch_up(from.as_ref(), &events).await)
                 }));
             } else if is_idle && (!is_reading || end.is_err() || stop.is_cancelled()) {
+                if end.is_ok() && !stop.is_cancelled() {
+                    self.forget_the_rest().await?;
+                }
                 return end;
             }
             tokio::select! {
@@ -89,9 +93,10 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
                         match applied {
                             Ok(()) => window.are_done(&numbers),
                             // Some of them may have been dealt with; who goes on reads which.
-                            Err(error) => end = end.and(Err(error)),
+                            Err(error) => end = worse(end, error),
                         }
                     }
+                    Ended::Told => is_telling = false,
                     Ended::Moved(done, moved) => {
                         is_moving = false;
                         match moved {
@@ -101,19 +106,30 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
                                 if let Some(slot) = window.slots.front() {
                                     self.watch.before(&slot.event);
                                 }
-                                self.write_status(false).await;
+                                // Beside the lanes, which would stand still meanwhile.
+                                if !is_telling {
+                                    is_telling = true;
+                                    running.push(Box::pin(async move {
+                                        self.write_status(false).await;
+                                        Ended::Told
+                                    }));
+                                }
                             }
-                            Err(error) => {
-                                // Nothing more is to be moved.
-                                return end.and(Err(error));
-                            }
+                            // Nothing more is to be moved.
+                            Err(error) => return worse(end, error),
                         }
                     }
                 },
                 next = events.next(), if is_reading && is_room && end.is_ok() => match next {
                     Some(Ok((event, prepared))) => {
-                        let key = self.worker.key(&event, prepared.as_ref().ok());
+                        let (key, prepared) = match self.key(&event, prepared.as_ref().ok()) {
+                            Ok(key) => (key, prepared),
+                            Err(error) => (None, Err(error)),
+                        };
                         let is_done = completed.contains(event.id());
+                        if is_done {
+                            self.watch.passed(1);
+                        }
                         window.push(event, prepared, key, is_done);
                     }
                     Some(Err(error)) => {
@@ -125,6 +141,18 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
                 () = stop.cancelled(), if is_reading => is_reading = false,
             }
         }
+    }
+
+    /// At the head of the feed, what is still written down as completed is of events that the feed has not,
+    /// or that somebody has moved the marker over.
+    async fn forget_the_rest(&self) -> Result<(), ProcessErrorKind> {
+        let mut work = self.store.begin().await?;
+        self.keep_claim(work.as_mut()).await?;
+        let rest = work.completed(&self.feed).await?;
+        let rest: Vec<&EntryId> = rest.iter().collect();
+        work.forget_completed(&self.feed, &rest).await?;
+        work.commit().await?;
+        Ok(())
     }
 
     /// Moves the marker behind events that were all dealt with, and forgets that each of them was.
@@ -149,8 +177,27 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
     }
 }
 
+/// The contents of all events in hand are no larger than this, by and large.
+const MANY_BYTES: usize = 64 << 20;
+
+/// What ends a walk that has ended with this already: what puts effects in doubt goes before all else.
+fn worse(
+    end: Result<(), ProcessErrorKind>,
+    error: ProcessErrorKind,
+) -> Result<(), ProcessErrorKind> {
+    match &end {
+        Err(known) if !matches!(error, ProcessErrorKind::BrokenTransaction { .. }) => {
+            tracing::warn!(%error, %known, "one more error beside the one that ends this");
+            end
+        }
+        _ => Err(error),
+    }
+}
+
 /// What has ended.
 enum Ended {
+    /// How far it is was told to those who watch.
+    Told,
     /// A lane, with the numbers of its events.
     Lane(Vec<u64>, Processed, Result<(), ProcessErrorKind>),
     /// So many events were all dealt with, and the marker was to move behind them.
@@ -161,6 +208,8 @@ enum Ended {
 #[derive(Default)]
 struct Window {
     slots: VecDeque<Slot>,
+    /// Of their contents, together.
+    bytes: usize,
     /// The number of the first one.
     first: u64,
 }
@@ -189,6 +238,7 @@ impl Window {
             true => State::Done,
             false => State::Waiting(prepared),
         };
+        self.bytes += event.content().len();
         self.slots.push_back(Slot { event, key, state });
     }
 
@@ -221,7 +271,7 @@ impl Window {
             count += 1;
             let event = Arc::clone(&slot.event);
             match prepared {
-                Ok(prepared) => batch.ready.push((event, prepared)),
+                Ok(prepared) => batch.push((event, prepared)),
                 Err(error) => {
                     // It comes last in a batch, and the next ones have their turn after it.
                     batch.broken = Some((event, error));
@@ -258,7 +308,9 @@ impl Window {
     }
 
     fn drop_first(&mut self, count: usize) {
-        self.slots.drain(..count);
+        for slot in self.slots.drain(..count) {
+            self.bytes -= slot.event.content().len();
+        }
         self.first += count as u64;
     }
 }

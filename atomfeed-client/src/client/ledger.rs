@@ -11,6 +11,13 @@ pub(super) enum Ledger<'a> {
     EachEvent,
 }
 
+impl Ledger<'_> {
+    /// Whether events are dealt with one after the other.
+    pub(super) fn is_in_order(&self) -> bool {
+        matches!(self, Self::Marker(_))
+    }
+}
+
 impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
     /// Writes down that events, of which there is one at least, were dealt with. To be
     /// [settled](Self::settle) once that is committed.

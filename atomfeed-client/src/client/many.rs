@@ -8,8 +8,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::AtomFeedClient;
 
-/// Several feeds in one process: each is followed for itself, in a task of its own, so that one that
-/// hangs delays no other; so many of them apply events at once, at most.
+/// Several feeds in one process: each is followed for itself, in a task of its own, so that one whose
+/// server hangs delays no other; so many of them apply events at once, at most. A worker that hangs keeps
+/// its turn: give it a [limit](crate::AtomFeedClientBuilder::worker_timeout).
 ///
 /// ```
 /// use atomfeed_client::{AtomFeedClient, AtomFeedClients, CancellationToken, FeedSource, WorkerFn};
@@ -50,13 +51,13 @@ impl AtomFeedClients {
     /// Adds a feed.
     pub fn add<C: ?Sized + Send + 'static>(&mut self, mut client: AtomFeedClient<C>) {
         client.turns = Some(Arc::clone(&self.at_once));
-        self.runs.push(Box::new(|stop| {
-            Box::pin(async move { client.run(stop).await })
-        }));
+        let run = |stop| Box::pin(run(client, stop)) as BoxFuture<'static, ()>;
+        self.runs.push(Box::new(run));
     }
 
     /// Follows all of them, as [`AtomFeedClient::run`] does, until `stop` is cancelled; then ends once
-    /// each has ended. What ends one of them, a panic of its source say, ends no other.
+    /// each has ended. What ends one of them (a worker that has broken its transaction, a panic of its
+    /// source) is logged, and ends no other.
     ///
     /// # Cancel safety
     ///
@@ -66,6 +67,12 @@ impl AtomFeedClients {
         for run in self.runs {
             running.spawn(run(stop.clone()));
         }
+        // Who waits for its turn then finishes what it has in hand without one.
+        let at_once = Arc::clone(&self.at_once);
+        running.spawn(async move {
+            stop.cancelled().await;
+            at_once.close();
+        });
         while let Some(ended) = running.join_next().await {
             if let Err(error) = ended {
                 let error = &error as &dyn std::error::Error;
@@ -75,6 +82,13 @@ impl AtomFeedClients {
                 );
             }
         }
+    }
+}
+
+async fn run<C: ?Sized + Send + 'static>(client: AtomFeedClient<C>, stop: CancellationToken) {
+    if let Err(error) = client.run(stop).await {
+        let error = &error as &(dyn std::error::Error + Send + Sync);
+        tracing::error!(feed = %client.feed(), %error, "the feed is followed no longer");
     }
 }
 

@@ -16,12 +16,13 @@ mod pace;
 mod pages;
 mod retry;
 mod run;
+mod skip;
 mod start;
 mod watch;
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use atomfeed_core::atom::ReadLimits;
@@ -30,6 +31,7 @@ use atomfeed_core::{Clock, FeedUri, Marker};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
+use url::Url;
 
 pub use builder::AtomFeedClientBuilder;
 pub use many::AtomFeedClients;
@@ -95,6 +97,12 @@ pub struct AtomFeedClient<C: ?Sized> {
     outages: Outages,
     claiming: Claiming,
     watch: Arc<Watch>,
+    /// Held by the one call that is at work on the feed.
+    at_work: tokio::sync::Mutex<()>,
+    /// Behind which parked event the next pass begins, where the last one was ended early.
+    retry_after: AtomicI64,
+    /// Up to where pages were followed back when that was ended by an error.
+    followed_back: Mutex<Option<Url>>,
     /// Of several feeds in one process, so many apply events at once.
     turns: Option<Arc<Semaphore>>,
     /// How many events of the feed are parked, as it was counted last and has grown since.
@@ -159,6 +167,9 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         Self {
             feed,
             watch,
+            at_work: tokio::sync::Mutex::default(),
+            retry_after: AtomicI64::new(0),
+            followed_back: Mutex::default(),
             turns: None,
             pages,
             store: Arc::new(store),
@@ -189,8 +200,9 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
     ///
     /// # Cancel safety
     ///
-    /// When the future is dropped, the event in hand is rolled back, and the marker stands behind
-    /// the last one before it.
+    /// When the future is dropped, the events in hand are rolled back. The marker stands behind the last
+    /// one of the transaction before; with several [workers](AtomFeedClientBuilder::workers), events
+    /// beyond it may have been dealt with, and are passed over by the next call.
     pub async fn process_events(&self) -> Result<Processed, ProcessError> {
         self.process_until(&CancellationToken::new()).await
     }
@@ -198,6 +210,8 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
     /// As [`process_events`](Self::process_events), until `stop` says so; the event in hand is
     /// finished.
     async fn process_until(&self, stop: &CancellationToken) -> Result<Processed, ProcessError> {
+        // Two calls at once would each take what the other has in hand.
+        let _turn = self.at_work.lock().await;
         let mut processed = Processed::default();
         let span = tracing::info_span!("process_events", feed = %self.feed);
         let walk = self.walk(stop, &mut processed).instrument(span);
@@ -222,8 +236,12 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         if let Some(waiting) = self.outages.now() {
             return Err(waiting.into());
         }
+        self.watch.forget_head();
         loop {
             let mut marker = self.store.marker(&self.feed).await?;
+            if marker.is_none() {
+                self.may_begin().await?;
+            }
             let first = self.first(marker.as_ref());
             let Some(first) = stop.run_until_cancelled(first).await else {
                 return Ok(());
@@ -240,7 +258,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
                         return Ok(());
                     }
                 }
-                Ok(Some(_)) if marker.is_some() => {
+                Ok(Some(_)) if !self.watch.knows_head() => {
                     // So that it can be told meanwhile how far there is to go.
                     let newest = stop.run_until_cancelled(self.newest_page()).await;
                     if let Some(Ok(newest)) = newest {
@@ -283,17 +301,17 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             let mut end = None;
             let most = self.batch_size();
             // A page that is being fetched is not waited for while there is something to do.
-            while batch.ready.len() < most && (batch.ready.is_empty() || intake.is_ready()) {
+            while batch.has_room(most) && (batch.ready.is_empty() || intake.is_ready()) {
                 // A stop that came meanwhile goes first: biased, as run_until_cancelled is.
                 match stop.run_until_cancelled(intake.next()).await {
                     None => return Ok(()),
                     Some(Ok(Some((event, Ok(prepared))))) => {
-                        batch.ready.push((event, prepared));
-                        while batch.ready.len() < most
+                        batch.push((event, prepared));
+                        while batch.has_room(most)
                             && let Some((event, prepared)) = intake.next_at_hand()
                         {
                             match prepared {
-                                Ok(prepared) => batch.ready.push((event, prepared)),
+                                Ok(prepared) => batch.push((event, prepared)),
                                 Err(error) => {
                                     batch.broken = Some((event, error));
                                     break;
@@ -334,14 +352,18 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         let Settings {
             batch, batch_time, ..
         } = self.settings;
-        // Where the worker moves the marker, it says of one event that it was dealt with.
-        match self.worker.has_other_effects() || self.settings.worker_moves_marker {
+        // Where the worker moves the marker, it says of one event that it was dealt with. And what was
+        // down is asked once.
+        let is_alone = self.worker.has_other_effects()
+            || self.settings.worker_moves_marker
+            || self.outages.is_known(&self.settings.backoff);
+        match is_alone {
             true => 1,
             false => self.pace.within(batch_time, batch),
         }
     }
 
-    async fn fetch(&self, url: url::Url) -> Result<FetchedPage, ProcessErrorKind> {
+    async fn fetch(&self, url: Url) -> Result<FetchedPage, ProcessErrorKind> {
         self.pages.fetch(url).await
     }
 }

@@ -45,6 +45,9 @@ impl Backoff {
     }
 }
 
+/// What was heard of an outage so long ago, beyond the longest delay, says nothing of this one.
+const SLACK: Duration = Duration::from_secs(60);
+
 /// Something around is down, and is waited for: outlives a round of the client.
 #[derive(Debug, Default)]
 pub(super) struct Outages(Mutex<Option<Outage>>);
@@ -56,6 +59,13 @@ struct Outage {
     since: Instant,
     until: Instant,
     delays: ExponentialBackoff,
+}
+
+impl Outage {
+    /// Whether it is still the same that is met now.
+    fn is_recent(&self, backoff: &Backoff) -> bool {
+        Instant::now() < self.until + backoff.longest * 2 + SLACK
+    }
 }
 
 /// What is waited for.
@@ -71,6 +81,14 @@ impl Outages {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether something was down when it was tried last.
+    pub(super) fn is_known(&self, backoff: &Backoff) -> bool {
+        let outage = self.lock();
+        outage
+            .as_ref()
+            .is_some_and(|known| known.is_recent(backoff))
+    }
+
     /// What is waited for now.
     pub(super) fn now(&self) -> Option<Waiting> {
         let outage = self.lock();
@@ -83,10 +101,12 @@ impl Outages {
         })
     }
 
-    /// Events were dealt with: that which was waited for may be one of them.
-    pub(super) fn over(&self, events: &[&Event]) {
+    /// Events were dealt with: that which was waited for may be one of them, and is, where they come one
+    /// after the other.
+    pub(super) fn over(&self, events: &[&Event], in_order: bool) {
         let mut outage = self.lock();
-        let is_over = |known: &mut Outage| events.iter().any(|event| *event.id() == known.event);
+        let is_over =
+            |known: &mut Outage| in_order || events.iter().any(|event| *event.id() == known.event);
         drop(outage.take_if(is_over));
     }
 
@@ -99,7 +119,9 @@ impl Outages {
     ) -> Option<Waiting> {
         let mut outage = self.lock();
         let now = Instant::now();
-        let known = outage.take().filter(|known| known.event == *event);
+        // Several transactions at once may each meet it with another event, and in the same round.
+        let known = outage.take().filter(|known| known.is_recent(backoff));
+        let is_new_round = known.as_ref().is_none_or(|known| known.until <= now);
         let mut known = known.unwrap_or_else(|| Outage {
             event: event.clone(),
             error: String::new(),
@@ -107,12 +129,15 @@ impl Outages {
             until: now,
             delays: backoff.delays(),
         });
+        known.event = event.clone();
         if now - known.since >= backoff.patience {
             return None;
         }
         known.error = error.to_string();
-        let left = known.delays.next().unwrap_or(backoff.longest);
-        known.until = now + left;
+        if is_new_round {
+            known.until = now + known.delays.next().unwrap_or(backoff.longest);
+        }
+        let left = known.until.saturating_duration_since(now);
         let waiting = Waiting {
             event: event.clone(),
             error: known.error.clone(),
@@ -130,5 +155,69 @@ impl From<Waiting> for ProcessErrorKind {
             error: waiting.error,
             retry_in: waiting.left,
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn event(number: u32) -> Event {
+        let feed = "http://localhost/feed/recent".parse().unwrap();
+        Event::new(EntryId::of_event(number), feed)
+    }
+
+    fn meets(outages: &Outages, backoff: &Backoff, number: u32) -> Option<Duration> {
+        let error = WorkerError::new("down");
+        let waiting = outages.begin_waiting(backoff, event(number).id(), &error);
+        waiting.map(|waiting| waiting.left)
+    }
+
+    /// Several transactions at once meet it with one event each, in every round.
+    #[tokio::test(start_paused = true)]
+    async fn rounds_are_counted_and_not_events() {
+        let (outages, backoff) = (Outages::default(), Backoff::default());
+        let begun = Instant::now();
+        let mut rounds = 0;
+        while let Some(left) = meets(&outages, &backoff, 1) {
+            // In the same round, it is waited for no longer.
+            let other = meets(&outages, &backoff, 2).unwrap();
+            assert!(other <= left, "{other:?} > {left:?}");
+            assert!(outages.is_known(&backoff));
+            tokio::time::sleep(left).await;
+            assert!(outages.now().is_none());
+            rounds += 1;
+        }
+        let waited = begun.elapsed();
+        assert!(
+            waited >= backoff.patience && waited < backoff.patience * 2,
+            "{waited:?}"
+        );
+        // Once a minute or two, by and large.
+        let minutes = waited.as_secs() / 60;
+        assert!(
+            rounds > minutes / 3 && rounds < minutes + 10,
+            "{rounds} in {minutes} minutes"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_was_over_begins_anew() {
+        let (outages, backoff) = (Outages::default(), Backoff::default());
+        for _ in 0..8 {
+            let left = meets(&outages, &backoff, 1).unwrap();
+            tokio::time::sleep(left).await;
+        }
+        outages.over(&[&event(2)], false);
+        assert!(outages.is_known(&backoff), "another one is waited for");
+        outages.over(&[&event(1)], false);
+        assert!(!outages.is_known(&backoff));
+        // The first delay, with what chance adds.
+        assert!(meets(&outages, &backoff, 1).unwrap() <= backoff.first * 2);
+        // As it is where nobody has met it for long: the marker was moved by hand, say.
+        tokio::time::sleep(Duration::from_secs(3_600)).await;
+        assert!(!outages.is_known(&backoff));
+        assert!(meets(&outages, &backoff, 3).unwrap() <= backoff.first * 2);
     }
 }

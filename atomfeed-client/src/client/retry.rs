@@ -1,5 +1,6 @@
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use atomfeed_core::store::{FailedEventQuery, FailedEventSelection, StoreErrorKind, StoreResult};
 use atomfeed_core::{FailedEvent, Failure};
@@ -68,6 +69,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         stop: &CancellationToken,
         retries_below: Option<u32>,
     ) -> Result<Processed, ProcessError> {
+        let _turn = self.at_work.lock().await;
         let mut processed = Processed::default();
         let span = tracing::info_span!("process_failed_events", feed = %self.feed);
         let retrying = self.retry_in_order(stop, retries_below, &mut processed);
@@ -93,6 +95,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         if self.look_at_parked().await? == 0 {
             return Ok(());
         }
+        self.begin_reading(None).await?;
         // Who asks for all of them does not wait until they are due.
         let by = match retries_below {
             Some(_) => self.settings.clock.now(),
@@ -103,10 +106,12 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             .select(FailedEventSelection::DueBy(by))
             .limit(BATCH);
         let mut pass = Pass::default();
+        // Where the last pass was ended, so that what always has to wait keeps nobody from having a turn.
+        let mut from = self.retry_after.swap(0, Ordering::Relaxed);
         // What succeeds lets others become due: until nothing does any more.
         loop {
-            let before = pass.succeeded;
-            let mut query = due.clone();
+            let (before, is_whole) = (pass.succeeded, from == 0);
+            let mut query = due.clone().after(std::mem::take(&mut from));
             loop {
                 let failed = self.failed_events(&query).await?;
                 let Some(last) = failed.last() else { break };
@@ -116,7 +121,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
                     return Ok(());
                 }
             }
-            if pass.succeeded == before {
+            if is_whole && pass.succeeded == before {
                 return Ok(());
             }
         }
@@ -173,7 +178,13 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
                         break 'key;
                     };
                     let event = Arc::new(failed.event.clone());
-                    let prepared = self.worker.prepare(event).await;
+                    let mut one = Ahead::new(&self.worker, 1, vec![(event, ())]);
+                    let Some(prepared) = stop.run_until_cancelled(one.next()).await else {
+                        return Ok(true);
+                    };
+                    let Some(((), prepared)) = prepared else {
+                        break 'key;
+                    };
                     if !self.retry_one(&failed, prepared, pass, processed).await? {
                         break 'key;
                     }
@@ -205,7 +216,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
                 pass.failed.insert(failed.id);
                 return Ok(false);
             }
-            Err(ProcessErrorKind::Store(error)) if error.kind() == StoreErrorKind::Conflict => {
+            Err(ProcessErrorKind::Store(error)) if error.kind() == StoreErrorKind::NotParked => {
                 tracing::info!(
                     feed = %self.feed,
                     event = %failed.event.id(),
@@ -261,10 +272,10 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         let event = &failed.event;
         let error = match self.work(event, prepared).await? {
             Ok((mut work, handled)) => {
-                self.keep_lease(work.as_mut()).await?;
+                self.keep_claim(work.as_mut()).await?;
                 work.remove_failed_event(failed).await?;
                 work.commit().await?;
-                self.worker.committed(event).await;
+                self.tell_worker(event).await;
                 metric::retries(&self.feed, "succeeded");
                 tracing::info!(feed = %self.feed, event = %event.id(), "parked event applied");
                 (self.settings.on_outcome)(&Outcome::Retried { event });
@@ -276,8 +287,11 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         let mut place = failed.place.clone().unwrap_or_default();
         let due_in = |delay| TimeDelta::from_std(delay).ok().map(|delay| now + delay);
         let mut work = self.store.begin().await?;
-        self.keep_lease(work.as_mut()).await?;
-        if error.is_transient() {
+        self.keep_claim(work.as_mut()).await?;
+        // What it needs has been away for longer than anybody waits: it is the event's.
+        let waited = (now - failed.failure.at()).to_std().unwrap_or_default();
+        if error.is_transient() && waited < self.settings.backoff.patience {
+            self.retry_after.store(failed.id, Ordering::Relaxed);
             // That counts for no retry; but others are to have their turn before it.
             let retry_in = self.settings.backoff.longest;
             place.due_at = due_in(retry_in);

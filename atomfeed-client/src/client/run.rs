@@ -5,13 +5,16 @@ use tokio_util::sync::CancellationToken;
 use super::AtomFeedClient;
 use crate::{ProcessError, ProcessErrorKind, metric};
 
+/// For how long a feed is tried to be given back to who stands by.
+const GIVING_BACK: Duration = Duration::from_secs(1);
+
 impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
     /// Processes new events, then tries parked ones again, over and over by the configured
     /// [schedule](crate::Schedule), until `stop` is cancelled. The events in hand are finished then, unless
     /// that takes longer than [is allowed](crate::AtomFeedClientBuilder::stop_within). With an interval, the
     /// first round begins at once, with a cron expression at its first time.
     ///
-    /// Errors do not end it: they are logged, and what could not be done is tried again in the next
+    /// Other errors do not end it: they are logged, and what could not be done is tried again in the next
     /// round. What is waited for after a [transient](crate::WorkerError::is_transient) error is tried
     /// again when that time is over, if no round begins before.
     ///
@@ -36,33 +39,47 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
     /// The same, feed by feed and minute by minute, is kept in the store for those who watch
     /// ([`StatusStore`](atomfeed_core::store::StatusStore)).
     ///
+    /// # Errors
+    ///
+    /// [`ProcessErrorKind::BrokenTransaction`] ends it: the worker has ended a transaction that it was
+    /// lent, and what it wrote may stand without the marker. Once a person has seen to that, and the worker
+    /// is mended, call this again.
+    ///
     /// # Cancel safety
     ///
     /// As [`process_events`](Self::process_events).
-    pub async fn run(&self, stop: CancellationToken) {
+    pub async fn run(&self, stop: CancellationToken) -> Result<(), ProcessError> {
         let rounds = self.run_rounds(&stop);
-        match self.settings.stop_within {
+        let ended = match self.settings.stop_within {
             None => rounds.await,
             Some(limit) => {
                 tokio::select! {
                     biased;
-                    () = rounds => {}
+                    ended = rounds => ended,
                     () = async { stop.cancelled().await; tokio::time::sleep(limit).await } => {
                         tracing::warn!(
                             feed = %self.feed, ?limit,
                             "what was in hand has not ended in time, and is undone"
                         );
+                        Ok(())
                     }
                 }
             }
+        };
+        match tokio::time::timeout(GIVING_BACK, self.give_back()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(feed = %self.feed, error, "who stands by takes over once it has waited");
+            }
+            Err(_) => {
+                tracing::warn!(feed = %self.feed, "who stands by takes over once it has waited");
+            }
         }
-        if let Err(error) = self.give_back().await {
-            let error = &error as &dyn std::error::Error;
-            tracing::warn!(feed = %self.feed, error, "who stands by takes over only once it has waited");
-        }
+        ended
     }
 
-    async fn run_rounds(&self, stop: &CancellationToken) {
+    async fn run_rounds(&self, stop: &CancellationToken) -> Result<(), ProcessError> {
         let (schedule, clock) = (&self.settings.schedule, self.settings.clock.as_ref());
         stop.run_until_cancelled(schedule.wait_at_first(clock))
             .await;
@@ -71,19 +88,29 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             let stands_by = matches!(&processed, Err(error)
                 if matches!(error.kind(), ProcessErrorKind::StandingBy { .. }));
             metric::round(&self.feed, outcome(&processed));
+            if is_in_doubt(&processed) {
+                return processed.map(drop);
+            }
             let mut retry_in = self.retry_in(&processed, "the feed was not read to its end");
             // What is waited for in one is waited for in the other.
             if !stands_by && self.outages.now().is_none() {
                 let limit = Some(self.settings.max_retries);
                 let retried = self.retry_until(stop, limit).await;
+                if is_in_doubt(&retried) {
+                    return retried.map(drop);
+                }
                 let other = self.retry_in(&retried, "failed events were not all retried");
                 retry_in = [retry_in, other].into_iter().flatten().min();
             }
             let next = schedule.wait(clock);
             let pause = tokio::time::timeout(retry_in.unwrap_or(Duration::MAX), next);
             // Whichever comes first.
-            let _ = stop.run_until_cancelled(pause).await;
+            let pause = async {
+                let _ = stop.run_until_cancelled(pause).await;
+            };
+            self.wait_at_work(pause).await;
         }
+        Ok(())
     }
 
     /// How soon to try again what a round has waited for; `None` when that is for the schedule to say.
@@ -105,6 +132,12 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         tracing::error!(feed = %self.feed, error, "{what}");
         None
     }
+}
+
+/// What ends it all: nobody but a person knows what to make of it.
+fn is_in_doubt<T>(ended: &Result<T, ProcessError>) -> bool {
+    let kind = ended.as_ref().err().map(ProcessError::kind);
+    matches!(kind, Some(ProcessErrorKind::BrokenTransaction { .. }))
 }
 
 fn outcome<T>(round: &Result<T, ProcessError>) -> &'static str {

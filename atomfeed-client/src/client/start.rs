@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use atomfeed_core::{EntryId, Event, Marker};
 use chrono::{DateTime, Utc};
@@ -126,7 +126,12 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             unread: Vec::new(),
             page: newest,
         });
+        self.begin_reading(marker).await?;
         let mut work = self.store.begin().await?;
+        self.keep_claim(work.as_mut()).await?;
+        let beyond = work.completed(&self.feed).await?;
+        let beyond: Vec<_> = beyond.iter().collect();
+        work.forget_completed(&self.feed, &beyond).await?;
         work.move_marker(marker, &to).await?;
         work.commit().await?;
         let page = to.page_uri().unwrap_or_default();
@@ -189,13 +194,38 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         Ok(oldest)
     }
 
+    fn followed_back(&self) -> MutexGuard<'_, Option<Url>> {
+        self.followed_back
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn fetch_back(&self, url: Url) -> Result<FetchedPage, ProcessErrorKind> {
+        let fetched = self.fetch(url.clone()).await;
+        if fetched
+            .as_ref()
+            .is_err_and(|error| status(error) != Some(410))
+        {
+            *self.followed_back() = Some(url);
+        }
+        fetched
+    }
+
     /// The first page that is such, from the newest back; or the oldest one, and false.
     async fn seek_back(
         &self,
         is_it: impl Fn(&FetchedPage) -> bool,
     ) -> Result<(FetchedPage, bool), ProcessErrorKind> {
-        let mut page = self.newest_page().await?;
-        self.watch.head(&page);
+        // A long way, on which a page may not come: the next time it goes on from there.
+        let reached = self.followed_back().take();
+        let mut page = match reached {
+            Some(url) => self.fetch_back(url).await?,
+            None => {
+                let newest = self.newest_page().await?;
+                self.watch.head(&newest);
+                newest
+            }
+        };
         let mut visited = Visited::default();
         loop {
             visited.check(&page)?;
@@ -205,7 +235,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             let Some(previous) = page.previous()? else {
                 return Ok((page, false));
             };
-            page = match self.fetch(previous).await {
+            page = match self.fetch_back(previous).await {
                 Ok(previous) => previous,
                 Err(error) if status(&error) == Some(410) => {
                     tracing::info!(feed = %self.feed, page = %page.uri, "older pages were pruned");

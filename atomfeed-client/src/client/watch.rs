@@ -31,6 +31,8 @@ struct Seen {
     written: Option<Instant>,
     /// Whether there is something new to be said.
     is_news: bool,
+    /// Whether the head was seen in this walk.
+    knows_head: bool,
 }
 
 impl Watch {
@@ -42,6 +44,7 @@ impl Watch {
             counted: Processed::default(),
             written: None,
             is_news: true,
+            knows_head: false,
         }))
     }
 
@@ -49,9 +52,19 @@ impl Watch {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The head is to be looked at anew.
+    pub(super) fn forget_head(&self) {
+        self.seen().knows_head = false;
+    }
+
+    pub(super) fn knows_head(&self) -> bool {
+        self.seen().knows_head
+    }
+
     /// A page that has no successor was seen.
     pub(super) fn head(&self, page: &FetchedPage) {
         let mut seen = self.seen();
+        seen.knows_head = true;
         seen.status.head_page = Some(page.uri.clone());
         if let Some(newest) = page.events.last() {
             seen.status.head_entry_id = Some(newest.id().clone());
@@ -111,9 +124,6 @@ impl Watch {
                 seen.status.error_message = Some(message);
             }
         }
-        let lag = seen.status.behind_since.map(|since| now - since);
-        let seconds = lag.map_or(0.0, |lag| lag.as_seconds_f64().max(0.0));
-        metric::lag(&seen.status, seconds);
     }
 }
 
@@ -149,6 +159,10 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             if !is_due {
                 return;
             }
+            let now = self.settings.clock.now();
+            let lag = seen.status.behind_since.map(|since| now - since);
+            let seconds = lag.map_or(0.0, |lag| lag.as_seconds_f64().max(0.0));
+            metric::lag(&seen.status, seconds);
             seen.is_news = false;
             seen.written = Some(Instant::now());
             (seen.status.clone(), std::mem::take(&mut seen.counted))

@@ -1,8 +1,8 @@
 use std::error::Error;
 use std::fmt;
 
-/// Why a worker could not apply an event, and whether trying again soon may help. Any error becomes one
-/// with `?`.
+/// Why a worker could not apply an event, and whether trying again soon may help. Any error type
+/// becomes one with `?`.
 ///
 /// A *permanent* error is one of the event: it is parked, and the others go on. A *transient* one is one
 /// of the world around (the ERP is down): the feed waits, and nothing is parked. An error is permanent
@@ -35,6 +35,14 @@ impl WorkerError {
             error: message.into().into(),
             transient: false,
             is_of_database: false,
+        }
+    }
+
+    /// A transient error that says this.
+    pub fn transient(message: impl Into<String>) -> Self {
+        Self {
+            transient: true,
+            ..Self::new(message)
         }
     }
 

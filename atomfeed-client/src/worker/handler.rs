@@ -40,6 +40,9 @@ pub(crate) trait Handler<C: ?Sized + Send>: Send + Sync {
     fn has_other_effects(&self) -> bool;
 
     async fn committed(&self, event: &Event);
+
+    /// The type of the worker that an event goes to.
+    fn name(&self, event: &Event) -> &'static str;
 }
 
 /// An [`EventWorker`], which prepares nothing.
@@ -83,6 +86,10 @@ impl<C: ?Sized + Send + 'static, W: EventWorker<C>> Handler<C> for Plain<W> {
 
     async fn committed(&self, event: &Event) {
         self.0.committed(event).await;
+    }
+
+    fn name(&self, _event: &Event) -> &'static str {
+        std::any::type_name::<W>()
     }
 }
 
@@ -133,6 +140,10 @@ impl<C: ?Sized + Send + 'static, W: PreparingWorker<C>> Handler<C> for Preparing
 
     async fn committed(&self, event: &Event) {
         self.0.committed(event).await;
+    }
+
+    fn name(&self, _event: &Event) -> &'static str {
+        std::any::type_name::<W>()
     }
 }
 

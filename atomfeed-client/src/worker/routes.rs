@@ -310,6 +310,12 @@ impl<C: ?Sized + Send + 'static> Handler<C> for Routed<C> {
             worker.committed(event).await;
         }
     }
+
+    fn name(&self, event: &Event) -> &'static str {
+        let to = self.0.choose(event).unwrap_or(To::Nobody);
+        let worker = self.0.worker(to);
+        worker.map_or("Routes", |worker| worker.name(event))
+    }
 }
 
 fn taken(prepared: &Prepared) -> Result<&Taken, WorkerError> {

@@ -3,7 +3,11 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use atomfeed_client::{AtomFeedClient, Event, EventWorker, Handled, ProcessErrorKind, WorkerError};
+use atomfeed_client::{
+    AtomFeedClient, Event, EventWorker, FeedSource, Handled, PageRequest, ProcessErrorKind,
+    StartPosition, WorkerError,
+};
+use atomfeed_core::atom::{ReadLimits, read_feed};
 use atomfeed_core::store::conformance::{Harness, MySqlHarness, PostgresHarness, SqliteHarness};
 use atomfeed_core::store::sql::{Dialect, SqlStore, Value};
 use atomfeed_core::store::{ConsumerStore, FailedEventQuery};
@@ -362,5 +366,111 @@ async fn a_worker_that_moves_the_marker_on_postgres() {
 async fn a_worker_that_moves_the_marker_on_mysql() {
     if let Some(harness) = MySqlHarness::from_env() {
         a_marker_that_was_moved(harness).await;
+    }
+}
+
+/// The feed stops, instead of applying the same again in every round, and goes on when it is told to.
+async fn run_ends_until_a_person_has_seen_to_it<H: Harness + 'static>(harness: H)
+where
+    Runs<H>: EventWorker<H::Conn>,
+{
+    let harness = Arc::new(harness);
+    let emr = Emr::with_events(5).await;
+    for workers in [1, 3] {
+        let store = harness.store().await;
+        let worker = Runs {
+            apply: Apply::all(&harness).with_key(|event| Some(event.content().to_owned())),
+            statement: "COMMIT",
+            then: Then::Nothing,
+        };
+        let client = emr.client().batch(1).workers(workers);
+        let client = client.interval(std::time::Duration::from_millis(1));
+        let client = client.build(store.clone(), worker);
+        let ended = client.run(atomfeed_client::CancellationToken::new());
+        let ended = tokio::time::timeout(std::time::Duration::from_secs(60), ended).await;
+        let error = ended.expect("it ends").unwrap_err();
+        let ProcessErrorKind::BrokenTransaction { worker, .. } = error.kind() else {
+            panic!("{error:?}");
+        };
+        assert!(worker.contains("Runs"), "{worker}");
+        let before = applied(harness.as_ref(), &store).await;
+        let threes = before.iter().filter(|number| **number == 3).count();
+        assert_eq!(threes, 1, "once, and not in every round: {before:?}");
+
+        // A person sees that it stands there, and says so.
+        let marker = StartPosition::After(entry_of(&emr, 3).await);
+        let mended = emr.client().build(store.clone(), Apply::all(&harness));
+        if workers == 1 {
+            mended.set_marker(&marker).await.unwrap();
+        } else {
+            let mut work = store.begin().await.unwrap();
+            let third = entry_of(&emr, 3).await;
+            work.complete(&feed_uri(), &[&third]).await.unwrap();
+            work.commit().await.unwrap();
+        }
+        mended.process_events().await.unwrap();
+        assert_eq!(applied(harness.as_ref(), &store).await, [1, 2, 3, 4, 5]);
+    }
+}
+
+async fn entry_of(emr: &Emr, number: usize) -> EntryId {
+    let first = PageRequest::new("http://127.0.0.1:8080/feed/1".parse().unwrap());
+    let page = emr.source().fetch(&first).await.unwrap();
+    let page = read_feed(&page.body, &ReadLimits::default()).unwrap();
+    EntryId::new(page.entries[number - 1].id.as_str()).unwrap()
+}
+
+#[tokio::test]
+async fn run_ends_on_postgres() {
+    if let Some(harness) = PostgresHarness::from_env() {
+        run_ends_until_a_person_has_seen_to_it(harness).await;
+    }
+}
+
+#[tokio::test]
+async fn run_ends_on_mysql() {
+    if let Some(harness) = MySqlHarness::from_env() {
+        run_ends_until_a_person_has_seen_to_it(harness).await;
+    }
+}
+
+/// What only the commit refuses is a fault of the event that wrote it.
+#[tokio::test]
+async fn a_constraint_that_is_looked_at_when_it_commits_parks_the_event() {
+    let Some(harness) = PostgresHarness::from_env() else {
+        return;
+    };
+    for batch in [1, 100] {
+        for workers in [1, 3] {
+            let emr = Emr::with_events(5).await;
+            let store = harness.store().await;
+            sqlx::raw_sql("CREATE TABLE once (id INT UNIQUE DEFERRABLE INITIALLY DEFERRED)")
+                .execute(store.pool())
+                .await
+                .unwrap();
+            let worker = atomfeed_client::worker_fn(|event, conn: &mut sqlx::PgConnection| {
+                // 2 and 4 cannot both be.
+                let id: i32 = event.content().parse().unwrap();
+                let id = if id == 4 { 2 } else { id };
+                Box::pin(async move {
+                    let insert = sqlx::query("INSERT INTO once VALUES ($1)").bind(id);
+                    insert.execute(conn).await?;
+                    Ok(())
+                })
+            });
+            let client = emr.client().batch(batch).workers(workers);
+            let client = client.build(store.clone(), worker);
+            let processed = client.process_events().await.unwrap();
+            assert_eq!(
+                (processed.applied, processed.failed),
+                (4, 1),
+                "{batch}, {workers}"
+            );
+            let ids: Vec<i32> = sqlx::query_scalar("SELECT id FROM once ORDER BY id")
+                .fetch_all(store.pool())
+                .await
+                .unwrap();
+            assert_eq!(ids, [1, 2, 3, 5]);
+        }
     }
 }

@@ -10,10 +10,10 @@ use atomfeed_client::{
     AtomFeedClient, Event, EventWorker, FeedSource, FetchError, Handled, PageRequest, PageResponse,
     PreparingWorker, ProcessError, ProcessErrorKind, WorkerError,
 };
-use atomfeed_core::store::conformance::Harness;
+use atomfeed_core::store::conformance::{Harness, MemoryHarness};
 use atomfeed_core::store::{ConsumerStore, FailedEventQuery, StoreErrorKind};
 
-use crate::faulty::{FAULTS, FaultyStore, Plan};
+use crate::faulty::{FAULTS, Fault, FaultyStore, Plan};
 use crate::feeds::{Apply, Emr, applied, feed_uri, full, on_every_store};
 
 on_every_store!(
@@ -250,4 +250,20 @@ async fn parked<S: ConsumerStore>(store: &S) -> Vec<String> {
         .into_iter()
         .map(|failed| failed.event.content().to_owned())
         .collect()
+}
+
+/// While all goes well, nothing runs for each event but the worker.
+#[tokio::test]
+async fn a_batch_asks_little_of_the_store() {
+    let emr = Emr::with_events(100).await;
+    let harness = Arc::new(MemoryHarness);
+    let store = harness.store().await;
+    let plan = Plan::new(Fault::FailBefore, usize::MAX);
+    let faulty = FaultyStore {
+        store: store.clone(),
+        plan: Arc::clone(&plan),
+    };
+    let client = emr.client().build(faulty, Apply::all(&harness));
+    assert_eq!(client.process_events().await.unwrap().applied, 100);
+    assert!(plan.made() < 40, "{} calls for 100 events", plan.made());
 }

@@ -23,15 +23,18 @@ pub(crate) enum Fault {
     FailBefore,
     /// It does its work, and then fails: the answer was lost.
     FailAfter,
+    /// It fails since another transaction went first, and has done nothing.
+    Conflict,
     /// The process is killed before it.
     KillBefore,
     /// The process is killed after it took effect.
     KillAfter,
 }
 
-pub(crate) const FAULTS: [Fault; 4] = [
+pub(crate) const FAULTS: [Fault; 5] = [
     Fault::FailBefore,
     Fault::FailAfter,
+    Fault::Conflict,
     Fault::KillBefore,
     Fault::KillAfter,
 ];
@@ -55,6 +58,11 @@ impl Plan {
         })
     }
 
+    /// How many calls were made.
+    pub(crate) fn made(&self) -> usize {
+        self.calls.load(Ordering::SeqCst)
+    }
+
     pub(crate) fn struck(&self) -> bool {
         self.calls.load(Ordering::SeqCst) > self.at
     }
@@ -66,6 +74,7 @@ impl Plan {
         }
         match self.fault {
             Fault::FailBefore => lost(),
+            Fault::Conflict => Err(StoreError::new(StoreErrorKind::Conflict, "injected")),
             Fault::FailAfter => call.await.and_then(|_| lost()),
             Fault::KillBefore => self.kill().await,
             Fault::KillAfter => {

@@ -234,7 +234,7 @@ async fn a_stop_leaves_nothing_beyond_the_marker<H: Harness + 'static>(harness: 
     }
     stop.cancel();
     let_go.notify_one();
-    running.await.unwrap();
+    running.await.unwrap().unwrap();
     assert_eq!(beyond_the_marker(&store).await, 0);
     let done = applied(harness.as_ref(), &store).await;
     assert!(!done.is_empty() && done.len() < 40, "{done:?}");

@@ -20,7 +20,11 @@ use crate::feeds::{Apply, Emr, applied, feed_uri, on_every_store};
 on_every_store!(
     several_follow_one_feed,
     a_feed_is_followed_as_it_grows,
-    a_start_at_the_latest_of_an_empty_feed
+    a_start_at_the_latest_of_an_empty_feed,
+    panics_beside_the_work_end_nothing,
+    a_parked_event_is_given_up,
+    two_calls_at_once_double_nothing,
+    a_feed_that_has_moved_is_not_read_from_the_beginning,
 );
 
 async fn a_feed_is_followed_as_it_grows<H: Harness + 'static>(harness: &Arc<H>) {
@@ -260,7 +264,7 @@ async fn a_stop_finishes_the_event_in_hand() {
     reached.notified().await;
     stop.cancel();
     let_go.notify_one();
-    running.await.unwrap();
+    running.await.unwrap().unwrap();
     let rows = store.rows("applied");
     assert_eq!(
         rows.iter().map(|(key, _)| key.as_str()).collect::<Vec<_>>(),
@@ -337,7 +341,7 @@ async fn run_goes_on_until_it_is_stopped() {
         seen.push(outcomes.recv().await.unwrap());
     }
     stop.cancel();
-    running.await.unwrap();
+    running.await.unwrap().unwrap();
     serving.abort();
     let applied = |range: std::ops::RangeInclusive<u32>| range.map(|n| format!("applied {n}"));
     let expected: Vec<_> = applied(1..=4)
@@ -348,4 +352,163 @@ async fn run_goes_on_until_it_is_stopped() {
         .collect();
     assert_eq!(seen, expected);
     assert_eq!(store.rows("applied").len(), 9);
+}
+
+/// A worker that panics over the key of an event has failed in that event; what it says to a commit changes
+/// nothing any more.
+async fn panics_beside_the_work_end_nothing<H: Harness + 'static>(harness: &Arc<H>) {
+    struct Panics<H>(Apply<H>);
+
+    #[async_trait]
+    impl<H: Harness + 'static> EventWorker<H::Conn> for Panics<H> {
+        async fn process(&self, event: &Event, conn: &mut H::Conn) -> Result<Handled, WorkerError> {
+            self.0.process(event, conn).await
+        }
+
+        fn key(&self, event: &Event) -> Option<String> {
+            assert!(event.content() != "2" || event.is_retry(), "no key for two");
+            None
+        }
+
+        async fn committed(&self, event: &Event) {
+            assert_ne!(event.content(), "4", "nothing to say to four");
+        }
+    }
+
+    for (batch, workers) in [(1, 1), (100, 1), (2, 3)] {
+        let emr = Emr::with_events(6).await;
+        let store = harness.store().await;
+        let client = emr.client().batch(batch).workers(workers);
+        let client = client.build(store.clone(), Panics(Apply::all(harness)));
+        let processed = client.process_events().await.unwrap();
+        // Of several in one transaction, nobody asks for keys while nothing is parked.
+        let in_lanes = workers > 1 && !store.writes_one_at_a_time();
+        let expected = if batch == 1 || in_lanes {
+            (5, 1)
+        } else {
+            (6, 0)
+        };
+        assert_eq!(
+            (processed.applied, processed.failed),
+            expected,
+            "{batch}, {workers}"
+        );
+        let retried = client.retry_all_failed_events().await.unwrap();
+        assert_eq!(retried.applied, expected.1);
+        assert_eq!(applied(harness.as_ref(), &store).await, [1, 2, 3, 4, 5, 6]);
+    }
+}
+
+/// While the events of a page are worked, the next one is fetched.
+#[tokio::test]
+async fn the_next_page_is_fetched_while_this_one_is_worked() {
+    use atomfeed_client::{FeedSource, FetchError, PageRequest, PageResponse};
+
+    struct Tells<S>(S, Arc<Notify>);
+
+    #[async_trait]
+    impl<S: FeedSource> FeedSource for Tells<S> {
+        async fn fetch(&self, page: &PageRequest) -> Result<PageResponse, FetchError> {
+            if page.url.path().ends_with("/2") {
+                self.1.notify_one();
+            }
+            self.0.fetch(page).await
+        }
+    }
+
+    let emr = Emr::with_events(8).await;
+    let asked = Arc::new(Notify::new());
+    let source = Tells(emr.source(), Arc::clone(&asked));
+    let worker = atomfeed_client::worker_fn(move |event, _: &mut MemoryConnection| {
+        let asked = Arc::clone(&asked);
+        let is_first = event.content() == "1";
+        Box::pin(async move {
+            if is_first {
+                asked.notified().await;
+            }
+            Ok(())
+        })
+    });
+    let first = "http://127.0.0.1:8080/feed/1".parse().unwrap();
+    let client = AtomFeedClient::builder(feed_uri(), source).start(StartPosition::Page(first));
+    let client = client.batch(1).build(MemoryStore::new(), worker);
+    let processed = tokio::time::timeout(Duration::from_secs(60), client.process_events());
+    assert_eq!(
+        processed.await.expect("it is asked for").unwrap().applied,
+        8
+    );
+}
+
+/// A parked event may be given up: what waited behind it follows.
+async fn a_parked_event_is_given_up<H: Harness + 'static>(harness: &Arc<H>) {
+    let emr = Emr::with_events(5).await;
+    let store = harness.store().await;
+    let one = |_: &Event| Some("one".to_owned());
+    let worker = Apply::but(harness, |event| event.content() == "2").with_key(one);
+    let client = emr.client().build(store.clone(), worker);
+    let processed = client.process_events().await.unwrap();
+    assert_eq!(
+        (processed.applied, processed.failed, processed.held),
+        (1, 1, 3)
+    );
+    let mut work = store.begin().await.unwrap();
+    let failed = work.failed_events(&FailedEventQuery::of(feed_uri())).await;
+    let second = failed.unwrap()[0].event.id().clone();
+    work.rollback().await.unwrap();
+    assert!(
+        client
+            .skip_failed_event(&second, "no such patient")
+            .await
+            .unwrap()
+    );
+    assert!(!client.skip_failed_event(&second, "again").await.unwrap());
+    client.process_failed_events().await.unwrap();
+    assert_eq!(applied(harness.as_ref(), &store).await, [1, 3, 4, 5]);
+}
+
+/// Two calls of one client at once are one after the other.
+async fn two_calls_at_once_double_nothing<H: Harness + 'static>(harness: &Arc<H>) {
+    let emr = Emr::with_events(40).await;
+    let store = harness.store().await;
+    let client = emr.client().workers(3).batch(2);
+    let client = client.build(store.clone(), Apply::all(harness));
+    let (first, second) = tokio::join!(client.process_events(), client.process_events());
+    assert_eq!(first.unwrap().applied + second.unwrap().applied, 40);
+    let written = applied(harness.as_ref(), &store).await;
+    assert_eq!(written, (1..=40).collect::<Vec<_>>());
+}
+
+/// Who comes under an address that the feed has no longer does not begin anew.
+async fn a_feed_that_has_moved_is_not_read_from_the_beginning<H: Harness + 'static>(
+    harness: &Arc<H>,
+) {
+    let emr = Emr::with_events(5).await;
+    let store = harness.store().await;
+    let client = emr.client().build(store.clone(), Apply::all(harness));
+    assert_eq!(client.process_events().await.unwrap().applied, 5);
+    let mut work = store.begin().await.unwrap();
+    let rebase = "http://127.0.0.1:8080=http://localhost:8080"
+        .parse()
+        .unwrap();
+    work.rebase(&rebase).await.unwrap();
+    work.commit().await.unwrap();
+    emr.publish(6..=7).await;
+    let again = emr.client().build(store.clone(), Apply::all(harness));
+    for client in [&client, &again] {
+        let error = client.process_events().await.unwrap_err();
+        match error.kind() {
+            ProcessErrorKind::FeedMoved { to } => {
+                assert_eq!(to, "http://localhost:8080/feed/recent");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    let feed = "http://localhost:8080/feed/recent".parse().unwrap();
+    let client = AtomFeedClient::builder(feed, emr.source());
+    let client = client.build(store.clone(), Apply::all(harness));
+    assert_eq!(client.process_events().await.unwrap().applied, 2);
+    assert_eq!(
+        applied(harness.as_ref(), &store).await,
+        (1..=7).collect::<Vec<_>>()
+    );
 }

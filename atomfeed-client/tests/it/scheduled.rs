@@ -82,7 +82,7 @@ async fn run_for(seconds: u64, takes: Duration, down: u32, schedule: Schedule) -
         emr.publish([number]).await;
     }
     stop.cancel();
-    running.await.unwrap();
+    running.await.unwrap().unwrap();
     let handed = worker.handed.lock().unwrap();
     handed.clone()
 }

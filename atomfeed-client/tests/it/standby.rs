@@ -138,7 +138,7 @@ async fn who_stops_gives_the_feed_back_at_once<H: Harness + 'static>(harness: &A
     emr.publish(3..=3).await;
     assert_eq!(until_handled(&log, 3).await, 0);
     stop.cancel();
-    running.await.unwrap();
+    running.await.unwrap().unwrap();
     emr.publish(4..=4).await;
     assert_eq!(until_handled(&log, 4).await, 1);
     second.abort();

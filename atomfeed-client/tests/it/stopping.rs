@@ -55,7 +55,7 @@ async fn an_event_that_does_not_end_is_undone<H: Harness + 'static>(harness: &Ar
         reached.notified().await;
         stop.cancel();
         let ended = tokio::time::timeout(PATIENCE, running).await;
-        ended.expect("it ends").unwrap();
+        ended.expect("it ends").unwrap().unwrap();
         let written = applied(harness.as_ref(), &store).await;
         assert_eq!(
             written,
@@ -119,7 +119,7 @@ async fn a_page_that_does_not_come_is_not_waited_for() {
         }
         stop.cancel();
         let ended = tokio::time::timeout(PATIENCE, running).await;
-        ended.expect("it ends").unwrap();
+        ended.expect("it ends").unwrap().unwrap();
         assert_eq!(
             applied(harness.as_ref(), &store).await.len(),
             done,
@@ -238,4 +238,27 @@ async fn so_many_feeds_apply_at_once() {
     stop.cancel();
     running.await.unwrap();
     assert_eq!(counts.most.load(Ordering::SeqCst), 3);
+}
+
+/// Where every turn is taken by a worker that hangs, those that wait for one stop all the same.
+#[tokio::test]
+async fn who_waits_for_a_turn_stops() {
+    let harness = Arc::new(MemoryHarness);
+    let emr = Emr::with_events(9).await;
+    let mut clients = AtomFeedClients::new(1);
+    let reached = Arc::new(Notify::new());
+    let worker = Hangs {
+        apply: Apply::all(&harness),
+        reached: Arc::clone(&reached),
+    };
+    let hangs = emr.client().stop_within(Duration::from_millis(20));
+    clients.add(hangs.build(MemoryStore::new(), worker));
+    let stop = CancellationToken::new();
+    let waiting = MemoryStore::new();
+    clients.add(emr.client().build(waiting.clone(), Apply::all(&harness)));
+    let running = tokio::spawn(clients.run(stop.clone()));
+    reached.notified().await;
+    stop.cancel();
+    let ended = tokio::time::timeout(PATIENCE, running).await;
+    ended.expect("all end").unwrap();
 }

@@ -30,7 +30,21 @@ impl Claim {
             beats: before.map_or(0, |before| before.beats) + 1,
         }
     }
+
+    /// What is left of a claim where the feed has got another address: who comes under the old one is
+    /// told, and does not begin anew.
+    pub(crate) fn moved(before: Option<&Self>, to: &FeedUri) -> Self {
+        Self::after(before, format!("{MOVED}{to}"))
+    }
+
+    /// The address that the feed has got instead of the one under which this claim stands.
+    pub fn moved_to(&self) -> Option<&str> {
+        self.consumer.strip_prefix(MOVED)
+    }
 }
+
+/// How the consumer of a claim begins where the feed has got another address.
+const MOVED: &str = "moved to ";
 
 /// Who follows each feed, and which events behind its marker were dealt with already (tables
 /// `atomfeed_claims` and `atomfeed_completed_events`, of our own).

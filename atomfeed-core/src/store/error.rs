@@ -21,8 +21,11 @@ pub struct StoreError {
 pub enum StoreErrorKind {
     /// The database cannot be reached or did not answer in time; trying again later may help.
     Unavailable,
-    /// Somebody else moved the marker, or took the failed event, first. Read again, then decide.
+    /// Somebody else moved the marker, took the feed, or went first with another transaction. Read again,
+    /// then decide.
     Conflict,
+    /// The failed event is not parked any more: somebody else has dealt with it.
+    NotParked,
     /// An event with this uuid is there already.
     Duplicate,
     /// What was asked for is not allowed; the message says what is. Nothing was written.
@@ -112,7 +115,7 @@ impl StoreError {
     /// Somebody else took the failed event first.
     pub(crate) fn not_parked(failed: &FailedEvent) -> Self {
         Self::new(
-            StoreErrorKind::Conflict,
+            StoreErrorKind::NotParked,
             format!(
                 "retrying event {} of {}: it is not parked any more; another consumer or a person \
                  has dealt with it meanwhile",

@@ -68,6 +68,13 @@ pub trait SequencedStore: Send + Sync + 'static {
     ///
     /// When the future is dropped, all of them have moved, or none.
     async fn sequence(&self, limit: u32, now: DateTime<Utc>) -> StoreResult<Sequenced>;
+
+    /// How many published events wait to be moved. It may take long where they are many.
+    ///
+    /// # Errors
+    ///
+    /// As the database has it.
+    async fn queued(&self) -> StoreResult<u64>;
 }
 
 /// What a call of [`SequencedStore::sequence`] did.

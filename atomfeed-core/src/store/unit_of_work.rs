@@ -153,7 +153,7 @@ pub trait FailedEventStore: Send {
     ///
     /// # Errors
     ///
-    /// [`StoreErrorKind::Conflict`](super::StoreErrorKind::Conflict) when the event is not parked
+    /// [`StoreErrorKind::NotParked`](super::StoreErrorKind::NotParked) when the event is not parked
     /// any more.
     async fn record_failed_retry(
         &mut self,
@@ -165,7 +165,7 @@ pub trait FailedEventStore: Send {
     ///
     /// # Errors
     ///
-    /// [`StoreErrorKind::Conflict`](super::StoreErrorKind::Conflict) when it is not parked any
+    /// [`StoreErrorKind::NotParked`](super::StoreErrorKind::NotParked) when it is not parked any
     /// more.
     async fn remove_failed_event(&mut self, failed: &FailedEvent) -> StoreResult<()>;
 

@@ -172,3 +172,32 @@ async fn our_own_tables_hold_what_is_parked() {
     );
     assert_eq!(store.obstacles().await.unwrap(), []);
 }
+
+/// What was dealt with beyond the marker would be applied again by another program.
+#[tokio::test]
+async fn what_was_completed_beyond_the_marker_is_named() {
+    let harness = SqliteHarness::default();
+    let store = harness.store().await;
+    let mut work = store.begin().await.unwrap();
+    work.complete(&feed(), &[&entry(9), &entry(8)])
+        .await
+        .unwrap();
+    work.commit().await.unwrap();
+    let completed = |number| Obstacle::Completed {
+        feed_uri: feed().to_string(),
+        event_id: entry(number).to_string(),
+    };
+    let found = store.obstacles().await.unwrap();
+    assert_eq!(found, [completed(8), completed(9)]);
+    let said = found[0].to_string();
+    assert!(
+        said.contains(entry(8).as_str()) && said.contains("marker"),
+        "{said}"
+    );
+    let mut work = store.begin().await.unwrap();
+    work.forget_completed(&feed(), &[&entry(9), &entry(8)])
+        .await
+        .unwrap();
+    work.commit().await.unwrap();
+    assert_eq!(store.obstacles().await.unwrap(), []);
+}

@@ -447,14 +447,14 @@ pub async fn a_failed_event_is_taken_once<H: Harness>(harness: &H) {
         .remove_failed_event(&failed)
         .await
         .expect_err("it is gone");
-    assert_eq!(error.kind(), StoreErrorKind::Conflict);
+    assert_eq!(error.kind(), StoreErrorKind::NotParked);
     drop(work);
     let mut work = begin::<H>(&store).await;
     let error = work
         .record_failed_retry(&failed, &failure("x"))
         .await
         .expect_err("it is gone");
-    assert_eq!(error.kind(), StoreErrorKind::Conflict);
+    assert_eq!(error.kind(), StoreErrorKind::NotParked);
 }
 
 /// Parking keeps large and odd texts.
@@ -590,5 +590,5 @@ pub async fn what_cannot_be_kept_beside_others_is_kept_whole<H: Harness>(harness
         .remove_failed_event(&found[0])
         .await
         .expect_err("it is gone");
-    assert_eq!(gone.kind(), StoreErrorKind::Conflict);
+    assert_eq!(gone.kind(), StoreErrorKind::NotParked);
 }

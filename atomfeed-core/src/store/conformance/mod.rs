@@ -73,6 +73,7 @@ macro_rules! conformance_tests {
             ranges_are_cut_as_asked,
             positions_are_found_below_and_above,
             offset_markers_are_one_a_category,
+            what_is_queued_is_counted,
             chunking_is_settled_once,
             chunk_length_changes_beyond_what_is_published,
             time_chunks_end_for_good,

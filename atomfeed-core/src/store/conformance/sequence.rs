@@ -4,7 +4,7 @@ use super::publisher::{BASE, all, at, publish};
 use super::{Harness, sequence_all};
 use crate::chunking::{ChunkingChange, ChunkingHistoryEntry, ChunkingStrategy};
 use crate::store::{
-    ConsumerStore, FeedStore, OutboxStore, StoreErrorKind, TimeBounds, UpkeepStore,
+    ConsumerStore, FeedStore, OutboxStore, SequencedStore, StoreErrorKind, TimeBounds, UpkeepStore,
 };
 use crate::{FeedScope, NewEvent};
 
@@ -24,6 +24,24 @@ async fn timed<H: Harness>(harness: &H) -> H::Store {
         .await
         .expect("settled");
     store
+}
+
+/// What waits in a queue is counted, until it is moved.
+pub async fn what_is_queued_is_counted<H: Harness>(harness: &H) {
+    let store = harness.store().await;
+    let mut work = store.begin().await.expect("a transaction opens");
+    for number in 1..=3 {
+        let event = NewEvent::new("Event", number.to_string());
+        let published = store.publish(work.conn(), &event, at(0)).await;
+        published.expect("published");
+    }
+    work.take_back().await.expect("it is whole");
+    work.commit().await.expect("committed");
+    // Where one transaction writes at a time, there is no queue.
+    let shown = u64::from(store.newest_id().await.expect("read") > 0) * 3;
+    assert_eq!(store.queued().await.expect("counted"), 3 - shown);
+    sequence_all(&store).await;
+    assert_eq!(store.queued().await.expect("counted"), 0);
 }
 
 /// What is settled stays, and the other strategy is refused.

@@ -165,6 +165,10 @@ impl SequencedStore for MemoryStore {
     async fn sequence(&self, _limit: u32, _now: DateTime<Utc>) -> StoreResult<Sequenced> {
         Ok(Sequenced::default())
     }
+
+    async fn queued(&self) -> StoreResult<u64> {
+        Ok(0)
+    }
 }
 
 #[async_trait]

@@ -22,7 +22,7 @@ impl MemoryConnection {
                     )));
                 }
                 let claim = self.claim(from).await?;
-                let claim = Claim::after(claim.as_ref(), "");
+                let claim = Claim::moved(claim.as_ref(), to);
                 self.put_claim(from, &claim).await?;
                 self.rebase_besides(from, to).await?;
             }

@@ -82,7 +82,9 @@ impl PostgresStore {
             .await
             .doing(connecting)?;
         conn.close().await.doing(connecting)?;
-        let pool = pool_options().max_connections(8).connect_lazy_with(options);
+        let pool = pool_options()
+            .max_connections(20)
+            .connect_lazy_with(options);
         Ok(Self::over(pool, schema))
     }
 }

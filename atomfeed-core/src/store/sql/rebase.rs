@@ -77,7 +77,7 @@ impl<D: Dialect> SqlUnitOfWork<D> {
                 }
                 // Who follows it now is told.
                 let claim = self.claim(from).await?;
-                let claim = Claim::after(claim.as_ref(), "");
+                let claim = Claim::moved(claim.as_ref(), to);
                 self.put_claim(from, &claim).await?;
             }
             let to = to.as_ref().unwrap_or(from);

@@ -15,6 +15,7 @@ use crate::store::{
 };
 use crate::{Category, EventRecord};
 
+const COUNT_QUEUED: &str = "SELECT COUNT(*) FROM {s}event_records_queue";
 const IS_QUEUED: &str = "SELECT id FROM {s}event_records_queue LIMIT 1";
 
 const SELECT_QUEUED: &str =
@@ -33,6 +34,13 @@ const WIDTHS: [usize; 4] = [500, 50, 5, 1];
 
 #[async_trait]
 impl<D: Dialect> SequencedStore for SqlStore<D> {
+    async fn queued(&self) -> StoreResult<u64> {
+        let what = "counting the events that wait in event_records_queue";
+        let rows = self.read(what, COUNT_QUEUED, Vec::new()).await?;
+        let row = rows.into_iter().next();
+        row.map_or(Ok(0), |mut row| row.required_count())
+    }
+
     async fn sequence(&self, limit: u32, now: DateTime<Utc>) -> StoreResult<Sequenced> {
         let doing = || "moving events from event_records_queue into event_records";
         if !self.sequences {
