@@ -8,6 +8,7 @@ mod emr;
 mod import;
 mod killed;
 mod lab;
+mod markers;
 mod migrations;
 mod parked;
 mod patients;
