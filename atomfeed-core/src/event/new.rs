@@ -19,6 +19,12 @@ use crate::clock::to_micros;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewEvent {
     uuid: Uuid,
+    /// Whether the uuid was given, and not drawn at random.
+    #[cfg_attr(
+        not(any(feature = "sqlite", feature = "postgres", feature = "mysql")),
+        allow(dead_code)
+    )]
+    uuid_is_given: bool,
     title: Option<String>,
     content: Option<String>,
     category: Option<String>,
@@ -44,6 +50,7 @@ impl NewEvent {
     pub fn blank() -> Self {
         Self {
             uuid: Uuid::new_v4(),
+            uuid_is_given: false,
             title: None,
             content: None,
             category: None,
@@ -59,6 +66,7 @@ impl NewEvent {
     #[must_use]
     pub fn with_uuid(mut self, uuid: Uuid) -> Self {
         self.uuid = uuid;
+        self.uuid_is_given = true;
         self
     }
 
@@ -114,6 +122,12 @@ impl NewEvent {
     pub fn published_at(mut self, time: DateTime<Utc>) -> Self {
         self.published = Some(to_micros(time));
         self
+    }
+
+    /// Whether the uuid was given: another event may have it. One that was drawn at random nobody has.
+    #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+    pub(crate) fn uuid_is_given(&self) -> bool {
+        self.uuid_is_given
     }
 
     /// The event's uuid.

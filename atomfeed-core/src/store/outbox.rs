@@ -22,7 +22,7 @@ pub trait OutboxStore: Send + Sync + 'static {
     ///
     /// [`StoreErrorKind::Refused`] when [`NewEvent::validate`] refuses the event, or it is to be
     /// published at a time whose page has ended; [`StoreErrorKind::Duplicate`] when its uuid is
-    /// there already; nothing is written then. Else as the database has it.
+    /// there already (one that was drawn at random is not looked for everywhere); nothing is written then. Else as the database has it.
     ///
     /// # Cancel safety
     ///

@@ -122,13 +122,21 @@ impl<D: Dialect> SqlStore<D> {
         let record = EventRecord::of(event, 0, timestamp);
         let row = record_values(&record);
         let uuid = Value::from(record.uuid.as_str());
-        let is_new = match (self.knows_uuids, D::ERRORS_END_TRANSACTIONS) {
-            (false, _) => {
+        // What was drawn at random is not looked for among the events that were moved on; the sequencer
+        // would set it aside.
+        let is_given = event.uuid_is_given();
+        let is_new = match (self.knows_uuids, D::ERRORS_END_TRANSACTIONS, is_given) {
+            (false, _, _) | (true, false, false) => {
                 self.insert(conn, doing, &QUEUED, [row]).await?;
                 true
             }
+            (true, true, false) => {
+                let sql = self.statements.insert(&QUEUED, Form::UnlessThere);
+                let values = self.cells(&QUEUED, row);
+                D::execute(conn, sql, values).await.doing(doing)? > 0
+            }
             // In one statement, which does nothing when the event is there already.
-            (true, true) => {
+            (true, true, true) => {
                 let sql = self.statements.insert(&QUEUED, Form::UnlessPublished);
                 let mut values = self.cells(&QUEUED, row);
                 values.push(uuid);
@@ -136,7 +144,7 @@ impl<D: Dialect> SqlStore<D> {
             }
             // A guard in the statement would lock the rows that it looks at, on MariaDB, and the
             // sequencer would wait for every publisher; INSERT IGNORE would cut what is too long.
-            (true, false) => {
+            (true, false, true) => {
                 let found = self.fetch(conn, doing, FIND_RECORD, vec![uuid]).await?;
                 if found.is_empty() {
                     self.insert(conn, doing, &QUEUED, [row]).await?;

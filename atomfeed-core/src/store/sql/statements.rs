@@ -65,6 +65,8 @@ pub(super) enum Form {
     Rows(usize),
     /// One row, and its `id` is answered.
     AnsweringId,
+    /// One row, unless one is there with the same key.
+    UnlessThere,
     /// One row, unless an event record has its uuid, which is the last value.
     UnlessPublished,
     /// So many of the queue's rows, in their order, which are deleted there: PostgreSQL alone. Answers
@@ -157,6 +159,7 @@ impl Statements {
                     format!("{into} VALUES {rows}")
                 }
                 Form::AnsweringId => format!("{into} VALUES ({row}) RETURNING id"),
+                Form::UnlessThere => format!("{into} VALUES ({row}) ON CONFLICT DO NOTHING"),
                 Form::UnlessPublished => format!(
                     "{into} SELECT {row}
                     WHERE NOT EXISTS (SELECT 1 FROM {{s}}event_records WHERE uuid = ?)
