@@ -23,6 +23,7 @@ use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use regex::Regex;
 use serde::Serialize;
+use tracing_subscriber::filter::LevelFilter;
 use url::Url;
 
 /// Follows a feed, and ends with "processed=N failed=N seconds=S" on standard error: N events
@@ -117,7 +118,11 @@ struct Args {
 #[tokio::main]
 async fn main() -> ExitCode {
     tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::builder()
+                .with_default_directive(LevelFilter::WARN.into())
+                .from_env_lossy(),
+        )
         .with_writer(std::io::stderr)
         .init();
     let args = Args::parse();

@@ -80,9 +80,6 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
                     Ended::Moved(done, self.catch_up(from.as_ref(), &events).await)
                 }));
             } else if is_idle && (!is_reading || end.is_err() || stop.is_cancelled()) {
-                if end.is_ok() && !stop.is_cancelled() {
-                    self.forget_the_rest().await?;
-                }
                 return end;
             }
             tokio::select! {
@@ -143,18 +140,6 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         }
     }
 
-    /// At the head of the feed, what is still written down as completed is of events that the feed has not,
-    /// or that somebody has moved the marker over.
-    async fn forget_the_rest(&self) -> Result<(), ProcessErrorKind> {
-        let mut work = self.store.begin().await?;
-        self.keep_claim(work.as_mut()).await?;
-        let rest = work.completed(&self.feed).await?;
-        let rest: Vec<&EntryId> = rest.iter().collect();
-        work.forget_completed(&self.feed, &rest).await?;
-        work.commit().await?;
-        Ok(())
-    }
-
     /// Moves the marker behind events that were all dealt with, and forgets that each of them was.
     async fn catch_up(
         &self,
@@ -169,8 +154,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         let to = self.marker_behind(last);
         let ids: Vec<&EntryId> = events.iter().map(|event| event.id()).collect();
         let mut work = self.store.begin().await?;
-        self.keep_claim(work.as_mut()).await?;
-        work.move_marker(from, &to).await?;
+        self.move_marker(work.as_mut(), from, &to).await?;
         work.forget_completed(&self.feed, &ids).await?;
         work.commit().await?;
         Ok(to)

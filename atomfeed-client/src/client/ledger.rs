@@ -27,13 +27,13 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         ledger: &Ledger<'_>,
         events: &[&Event],
     ) -> StoreResult<()> {
-        self.keep_claim(work).await?;
         match (ledger, events) {
             (Ledger::Marker(marker), [.., last]) => {
                 let to = self.marker_behind(last);
                 self.move_marker(work, marker.as_ref(), &to).await
             }
             _ => {
+                self.keep_claim(work).await?;
                 let ids: Vec<&EntryId> = events.iter().map(|event| event.id()).collect();
                 work.complete(&self.feed, &ids).await
             }
@@ -53,7 +53,11 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         from: Option<&Marker>,
         to: &Marker,
     ) -> StoreResult<()> {
-        match work.move_marker(from, to).await {
+        let moved = match self.claiming.held() {
+            Some(claim) => work.move_claimed_marker(&claim, from, to).await,
+            None => work.move_marker(from, to).await,
+        };
+        match moved {
             Err(error)
                 if error.kind() == StoreErrorKind::Conflict
                     && self.settings.worker_moves_marker

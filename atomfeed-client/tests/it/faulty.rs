@@ -143,6 +143,16 @@ impl<C: ?Sized + Send + 'static> UnitOfWork for FaultyWork<C> {
         self.plan.call(self.work.take_back()).await
     }
 
+    async fn move_claimed_marker(
+        &mut self,
+        claim: &Claim,
+        from: Option<&Marker>,
+        to: &Marker,
+    ) -> StoreResult<()> {
+        let moved = self.work.move_claimed_marker(claim, from, to);
+        self.plan.call(moved).await
+    }
+
     async fn commit(self: Box<Self>) -> StoreResult<()> {
         self.plan.call(self.work.commit()).await
     }

@@ -504,9 +504,18 @@ async fn a_feed_that_has_moved_is_not_read_from_the_beginning<H: Harness + 'stat
         }
     }
     let feed = "http://localhost:8080/feed/recent".parse().unwrap();
-    let client = AtomFeedClient::builder(feed, emr.source());
-    let client = client.build(store.clone(), Apply::all(harness));
-    assert_eq!(client.process_events().await.unwrap().applied, 2);
+    let moved = AtomFeedClient::builder(feed, emr.source());
+    let moved = moved.build(store.clone(), Apply::all(harness));
+    assert_eq!(moved.process_events().await.unwrap().applied, 2);
+    // And back again.
+    let mut work = store.begin().await.unwrap();
+    let rebase = "http://localhost:8080=http://127.0.0.1:8080"
+        .parse()
+        .unwrap();
+    work.rebase(&rebase).await.unwrap();
+    work.commit().await.unwrap();
+    assert_eq!(client.process_events().await.unwrap().applied, 0);
+    moved.process_events().await.unwrap_err();
     assert_eq!(
         applied(harness.as_ref(), &store).await,
         (1..=7).collect::<Vec<_>>()

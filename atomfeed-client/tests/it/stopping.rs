@@ -34,6 +34,10 @@ impl<H: Harness + 'static> EventWorker<H::Conn> for Hangs<H> {
         }
         handled
     }
+
+    fn key(&self, event: &Event) -> Option<String> {
+        self.apply.key(event)
+    }
 }
 
 async fn an_event_that_does_not_end_is_undone<H: Harness + 'static>(harness: &Arc<H>) {

@@ -3,7 +3,7 @@ use std::collections::HashSet;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
-use super::{ClaimStore, StatusStore, StoreResult};
+use super::{Claim, ClaimStore, StatusStore, StoreResult};
 use crate::{
     EntryId, Event, FailedEvent, FailedEventRetryLog, Failure, FeedUri, Marker, Place, Rebase,
     Rebased,
@@ -68,6 +68,23 @@ pub trait UnitOfWork: MarkerStore + FailedEventStore + ClaimStore + StatusStore 
     /// [`StoreErrorKind::Broken`](super::StoreErrorKind::Broken) when the worker has ended the
     /// transaction: parts of it may last. Else as the database has it.
     async fn take_back(&mut self) -> StoreResult<()>;
+
+    /// [Moves a marker](MarkerStore::move_marker) while its feed is
+    /// [claimed as it was](super::ClaimStore::keep_claim); stores override this where one statement does
+    /// both.
+    ///
+    /// # Errors
+    ///
+    /// As either.
+    async fn move_claimed_marker(
+        &mut self,
+        claim: &Claim,
+        from: Option<&Marker>,
+        to: &Marker,
+    ) -> StoreResult<()> {
+        self.keep_claim(to.feed_uri(), claim).await?;
+        self.move_marker(from, to).await
+    }
 
     /// Makes all of it last, or none of it.
     ///

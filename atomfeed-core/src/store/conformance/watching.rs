@@ -6,7 +6,7 @@ use chrono::{DateTime, Duration, Utc};
 
 use super::Harness;
 use crate::store::{Claim, ConsumerStore, FeedStatus, MinuteCounts, StoreErrorKind, UnitOfWork};
-use crate::{EntryId, FeedUri};
+use crate::{EntryId, FeedUri, Marker};
 
 fn feed(name: &str) -> FeedUri {
     FeedUri::new(format!("http://127.0.0.1:8080/feed/{name}/recent")).expect("a feed address")
@@ -56,6 +56,29 @@ pub async fn a_feed_is_claimed_by_one<H: Harness>(harness: &H) {
     assert_eq!(lost.kind(), StoreErrorKind::Conflict);
     assert!(lost.to_string().contains(patient.as_str()), "{lost}");
     work.rollback().await.expect("rolled back");
+
+    // The marker moves with it, or not at all.
+    let mut work = begin::<H>(&store).await;
+    let [here, there] = ["1", "2"].map(|page| {
+        let page = format!("http://127.0.0.1:8080/feed/patient/{page}");
+        Marker::new(patient.clone()).on_page(page)
+    });
+    let moved = work.move_claimed_marker(&second, None, &here).await;
+    moved.expect("it has the feed");
+    commit::<H>(work).await;
+    for (claim, from) in [(&first, &here), (&second, &there)] {
+        let mut work = begin::<H>(&store).await;
+        let moved = work.move_claimed_marker(claim, Some(from), &there).await;
+        let told = moved.expect_err("the feed is lost, or the marker stands elsewhere");
+        assert_eq!(told.kind(), StoreErrorKind::Conflict);
+        work.rollback().await.expect("rolled back");
+    }
+    let mut work = begin::<H>(&store).await;
+    let moved = work.move_claimed_marker(&second, Some(&here), &there).await;
+    moved.expect("it has the feed");
+    commit::<H>(work).await;
+    let marker = store.marker(&patient).await.expect("read");
+    assert_eq!(marker, Some(there));
 
     // Another feed is another one's, and nobody's so far.
     let mut work = begin::<H>(&store).await;

@@ -24,6 +24,10 @@ impl MemoryConnection {
                 let claim = self.claim(from).await?;
                 let claim = Claim::moved(claim.as_ref(), to);
                 self.put_claim(from, &claim).await?;
+                // It may have had that address before.
+                let claim = self.claim(to).await?;
+                let claim = Claim::after(claim.as_ref(), "");
+                self.put_claim(to, &claim).await?;
                 self.rebase_besides(from, to).await?;
             }
             let to = to.as_ref().unwrap_or(from);

@@ -3,10 +3,12 @@ use sqlx::pool::PoolConnection;
 use sqlx::{AssertSqlSafe, SqlSafeStr};
 use sqlx_core::transaction::TransactionManager;
 
+use super::claims::feed_key;
 use super::error::Doing;
 use super::{Dialect, Row, SqlStore, Value};
 use crate::store::{
-    ConsumerStore, MarkerStore, StoreError, StoreErrorKind, StoreResult, UnitOfWork,
+    Claim, ClaimStore, ConsumerStore, MarkerStore, StoreError, StoreErrorKind, StoreResult,
+    UnitOfWork,
 };
 use crate::{EntryId, FeedUri, Marker, Rebase, Rebased};
 
@@ -19,10 +21,16 @@ const SELECT_MARKER: &str = "SELECT feed_uri, last_read_entry_id, feed_uri_for_l
     FROM {s}markers WHERE feed_uri = ?";
 const SELECT_MARKERS: &str = "SELECT feed_uri, last_read_entry_id, feed_uri_for_last_read_entry
     FROM {s}markers ORDER BY feed_uri";
-const UPDATE_MARKER: &str =
-    "UPDATE {s}markers SET last_read_entry_id = ?, feed_uri_for_last_read_entry = ?
+macro_rules! update_marker {
+    () => {
+        "UPDATE {s}markers SET last_read_entry_id = ?, feed_uri_for_last_read_entry = ?
     WHERE feed_uri = ? AND COALESCE(last_read_entry_id, '') = ?
-    AND COALESCE(feed_uri_for_last_read_entry, '') = ?";
+    AND COALESCE(feed_uri_for_last_read_entry, '') = ?"
+    };
+}
+#[cfg(feature = "postgres")]
+pub(super) use update_marker;
+const UPDATE_MARKER: &str = update_marker!();
 const INSERT_MARKER: &str =
     "INSERT INTO {s}markers (last_read_entry_id, feed_uri_for_last_read_entry, feed_uri)
     SELECT ?, ?, ? FROM (SELECT 1 AS one) AS one
@@ -135,6 +143,26 @@ impl<D: Dialect> UnitOfWork for SqlUnitOfWork<D> {
                 StoreError::new(kind, context).caused_by(error)
             }
         })
+    }
+
+    async fn move_claimed_marker(
+        &mut self,
+        claim: &Claim,
+        from: Option<&Marker>,
+        to: &Marker,
+    ) -> StoreResult<()> {
+        if let (Some(statement), Some(from)) = (D::MOVE_CLAIMED_MARKER, from) {
+            let mut values = marker_values(to);
+            values.push(to.feed_uri().as_str().into());
+            values.extend(marker_values(from));
+            values.extend([feed_key(to.feed_uri()).into(), claim.epoch.into()]);
+            if self.execute("moving the marker", statement, values).await? > 0 {
+                return Ok(());
+            }
+            // Which of the two it is, is told below.
+        }
+        self.keep_claim(to.feed_uri(), claim).await?;
+        self.move_marker(from, to).await
     }
 
     async fn commit(mut self: Box<Self>) -> StoreResult<()> {

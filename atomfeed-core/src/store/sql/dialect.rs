@@ -38,6 +38,11 @@ pub trait Dialect: Database<Connection: Connection<Database = Self>> {
     /// the transaction.
     const KEEP_CLAIM: &'static str;
 
+    /// Moves a marker while its feed is claimed in an epoch, and keeps others from writing the row of
+    /// `atomfeed_claims` until the end of the transaction, where one statement can do both. Behind the values
+    /// of the statement that moves it anyway come feed and epoch.
+    const MOVE_CLAIMED_MARKER: Option<&'static str> = None;
+
     /// Whether a statement that fails takes the whole transaction with it. Where it does, a row that
     /// may be there already is guarded against in the statement itself.
     const ERRORS_END_TRANSACTIONS: bool = false;

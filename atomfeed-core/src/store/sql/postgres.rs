@@ -6,6 +6,7 @@ use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgRow};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, Connection, Postgres, Row as _, TypeInfo, ValueRef};
 
+use super::consumer::update_marker;
 use super::dialect::{Dialect, Found, Transactions, primitives};
 use super::error::Doing;
 use super::layout::{Alphabet, Column};
@@ -154,6 +155,11 @@ impl Dialect for Postgres {
         oldest: "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint",
         number: "SELECT pg_current_xact_id()::text::bigint",
     });
+
+    const MOVE_CLAIMED_MARKER: Option<&'static str> = Some(concat!(
+        update_marker!(),
+        " AND EXISTS (SELECT 1 FROM {s}atomfeed_claims WHERE feed = ? AND epoch = ? FOR SHARE)"
+    ));
 
     const KEEP_CLAIM: &'static str =
         "SELECT epoch FROM {s}atomfeed_claims WHERE feed = ? FOR SHARE";

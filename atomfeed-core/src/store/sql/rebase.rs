@@ -79,6 +79,10 @@ impl<D: Dialect> SqlUnitOfWork<D> {
                 let claim = self.claim(from).await?;
                 let claim = Claim::moved(claim.as_ref(), to);
                 self.put_claim(from, &claim).await?;
+                // It may have had that address before.
+                let claim = self.claim(to).await?;
+                let claim = Claim::after(claim.as_ref(), "");
+                self.put_claim(to, &claim).await?;
             }
             let to = to.as_ref().unwrap_or(from);
             let page = new_page.as_deref().unwrap_or(page);
