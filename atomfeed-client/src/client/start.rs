@@ -65,35 +65,18 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             (Some(page), None) if names_page_0(page) => {
                 return Ok(Some(First::whole(self.oldest_page().await?)));
             }
-            (Some(page), entry) => match self.fetch(self.marked_page(page)?).await {
-                Ok(fetched) => match entry {
-                    None => return Ok(Some(First::whole(fetched))),
-                    Some(entry) => match First::behind(fetched, entry) {
-                        Ok(first) => return Ok(Some(first)),
-                        Err(page) => match self.seek_around(page, entry).await? {
-                            Ok(first) => return Ok(Some(first)),
-                            Err(page) => ProcessErrorKind::MarkedEntryMissing {
-                                entry: entry.to_string(),
-                                page: page.uri,
-                            },
-                        },
-                    },
-                },
-                Err(error) => self.why_not_there(page, error).await,
-            },
-            (None, Some(entry)) => {
-                let newest = self.newest_page().await?;
-                match First::behind(newest, entry) {
+            (Some(page), entry) => match (self.fetch(self.marked_page(page)?).await, entry) {
+                (Ok(fetched), None) => return Ok(Some(First::whole(fetched))),
+                (Ok(fetched), Some(entry)) => match self.behind(fetched, entry).await? {
                     Ok(first) => return Ok(Some(first)),
-                    Err(page) => match self.seek_around(page, entry).await? {
-                        Ok(first) => return Ok(Some(first)),
-                        Err(page) => ProcessErrorKind::MarkedEntryMissing {
-                            entry: entry.to_string(),
-                            page: page.uri,
-                        },
-                    },
-                }
-            }
+                    Err(lost) => lost,
+                },
+                (Err(error), _) => self.why_not_there(page, error).await,
+            },
+            (None, Some(entry)) => match self.behind(self.newest_page().await?, entry).await? {
+                Ok(first) => return Ok(Some(first)),
+                Err(lost) => lost,
+            },
             (None, None) => {
                 let start = self.settings.start.clone();
                 return self.begin_at(&start, marker).await;
@@ -111,6 +94,23 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             }
             _ => Err(lost),
         }
+    }
+
+    /// The events behind an entry, on a page or those around it; or why there are none.
+    async fn behind(
+        &self,
+        page: FetchedPage,
+        entry: &EntryId,
+    ) -> Result<Result<First, ProcessErrorKind>, ProcessErrorKind> {
+        let page = match First::behind(page, entry) {
+            Ok(first) => return Ok(Ok(first)),
+            Err(page) => page,
+        };
+        let sought = self.seek_around(page, entry).await?;
+        Ok(sought.map_err(|page| ProcessErrorKind::MarkedEntryMissing {
+            entry: entry.to_string(),
+            page: page.uri,
+        }))
     }
 
     async fn begin_at(

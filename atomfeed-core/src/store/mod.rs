@@ -20,6 +20,7 @@ mod error;
 mod feed;
 mod memory;
 mod outbox;
+mod rebase;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 pub mod sql;
 mod status;

@@ -1,45 +1,32 @@
 use super::MemoryConnection;
 use super::transaction::merged;
-use crate::store::{Claim, ClaimStore, MarkerStore, StoreError, StoreErrorKind, StoreResult};
+use crate::store::rebase::{RebasedMarker, hand_over, rebased_feed, rebased_markers};
+use crate::store::{ClaimStore, MarkerStore, StoreResult};
 use crate::{Event, FailedEvent, Failure, FeedUri, Marker, Rebase, Rebased};
 
 impl MemoryConnection {
     pub(super) async fn rebase_rows(&mut self, rebase: &Rebase) -> StoreResult<Rebased> {
         let mut rebased = Rebased::default();
         let markers = self.markers().await?;
-        for marker in &markers {
-            let from = marker.feed_uri();
-            let to = rebased_feed(rebase, from)?;
-            let page = marker.page_uri().unwrap_or_default();
-            let new_page = rebase.apply(page);
-            if to.is_none() && new_page.is_none() {
-                continue;
-            }
+        for rebased_marker in rebased_markers(rebase, &markers)? {
+            let RebasedMarker {
+                from,
+                to,
+                page,
+                marker,
+            } = rebased_marker;
             if let Some(to) = &to {
-                if markers.iter().any(|marker| marker.feed_uri() == to) {
-                    return Err(refused(&format!(
-                        "{to} has a marker already; delete one of the two"
-                    )));
-                }
-                let claim = self.claim(from).await?;
-                let claim = Claim::moved(claim.as_ref(), to);
-                self.put_claim(from, &claim).await?;
-                // It may have had that address before.
-                let claim = self.claim(to).await?;
-                let claim = Claim::after(claim.as_ref(), "");
-                self.put_claim(to, &claim).await?;
+                hand_over(self, from, to).await?;
                 self.rebase_besides(from, to).await?;
             }
             let to = to.as_ref().unwrap_or(from);
-            let mut moved =
-                Marker::new(to.clone()).on_page(new_page.unwrap_or_else(|| page.to_owned()));
+            let mut moved = Marker::new(to.clone()).on_page(page);
             if let Some(entry) = marker.last_read_entry_id() {
                 moved = moved.after(entry.clone());
             }
-            self.pending.markers.insert(from.as_str().to_owned(), None);
-            self.pending
-                .markers
-                .insert(to.as_str().to_owned(), Some(moved));
+            let markers = &mut self.pending.markers;
+            markers.insert(from.as_str().to_owned(), None);
+            markers.insert(to.as_str().to_owned(), Some(moved));
             rebased.markers += 1;
         }
         let tables = self.tables();
@@ -49,14 +36,14 @@ impl MemoryConnection {
         let log: Vec<_> = log.map(|(key, log)| (key.clone(), log.clone())).collect();
         drop(tables);
         for failed in failed {
-            if let Some(to) = rebased_feed(rebase, failed.event.feed_uri())? {
+            if let Some(to) = rebased_feed(rebase, failed.event.feed_uri().as_str())? {
                 let moved = with_feed(rebase, failed, to);
                 self.pending.failed.insert(moved.id, Some(moved));
                 rebased.failed_events += 1;
             }
         }
         for ((feed, event, id), mut log) in log {
-            if let Some(to) = rebased_feed(rebase, &log.feed_uri)? {
+            if let Some(to) = rebased_feed(rebase, log.feed_uri.as_str())? {
                 let key = (to.as_str().to_owned(), event.clone(), id);
                 log.feed_uri = to;
                 self.pending.retry_log.insert((feed, event, id), None);
@@ -120,16 +107,4 @@ fn with_feed(rebase: &Rebase, failed: FailedEvent, to: FeedUri) -> FailedEvent {
         failure,
         ..failed
     }
-}
-
-fn rebased_feed(rebase: &Rebase, from: &FeedUri) -> StoreResult<Option<FeedUri>> {
-    let to = rebase.apply(from.as_str()).filter(|to| to != from.as_str());
-    to.map(FeedUri::new)
-        .transpose()
-        .map_err(|error| refused("it would be no address").caused_by(error))
-}
-
-fn refused(why: &str) -> StoreError {
-    let context = format!("putting another address in the place of a feed's: {why}");
-    StoreError::new(StoreErrorKind::Refused, context)
 }

@@ -2,7 +2,10 @@ use super::claims::feed_key;
 use super::consumer::SqlUnitOfWork;
 use super::failed_events::order_key;
 use super::{Dialect, Row, Value};
-use crate::store::{Claim, ClaimStore, MarkerStore, StoreError, StoreErrorKind, StoreResult};
+use crate::store::rebase::{
+    DOING, RebasedMarker, hand_over, rebased_feed, rebased_markers, refused,
+};
+use crate::store::{MarkerStore, StoreResult};
 use crate::{Failure, FeedUri, Rebase, Rebased};
 
 const UPDATE_MARKER: &str = "UPDATE {s}markers SET feed_uri = ?, feed_uri_for_last_read_entry = ?
@@ -50,42 +53,17 @@ const OF_FEED: [[&str; 2]; 3] = [
     ],
 ];
 
-const DOING: &str = "putting another address in the place of a feed's";
-
 impl<D: Dialect> SqlUnitOfWork<D> {
     pub(super) async fn rebase_rows(&mut self, rebase: &Rebase) -> StoreResult<Rebased> {
         let mut rebased = Rebased::default();
         self.fetch(DOING, D::LOCK_MARKERS, Vec::new()).await?;
         let markers = self.markers().await?;
-        let known: Vec<_> = markers
-            .iter()
-            .map(|marker| marker.feed_uri().as_str())
-            .collect();
-        for marker in &markers {
-            let from = marker.feed_uri();
-            let to = self.rebased_feed(rebase, from.as_str())?;
-            let page = marker.page_uri().unwrap_or_default();
-            let new_page = rebase.apply(page);
-            if to.is_none() && new_page.is_none() {
-                continue;
-            }
+        for RebasedMarker { from, to, page, .. } in rebased_markers(rebase, &markers)? {
             if let Some(to) = &to {
-                if known.contains(&to.as_str()) {
-                    return Err(refused(&format!(
-                        "{to} has a marker already; delete one of the two"
-                    )));
-                }
-                // Who follows it now is told.
-                let claim = self.claim(from).await?;
-                let claim = Claim::moved(claim.as_ref(), to);
-                self.put_claim(from, &claim).await?;
-                // It may have had that address before.
-                let claim = self.claim(to).await?;
-                let claim = Claim::after(claim.as_ref(), "");
-                self.put_claim(to, &claim).await?;
+                self.must_fit(to)?;
+                hand_over(self, from, to).await?;
             }
             let to = to.as_ref().unwrap_or(from);
-            let page = new_page.as_deref().unwrap_or(page);
             let values = vec![to.as_str().into(), page.into(), from.as_str().into()];
             rebased.markers += self.execute(DOING, UPDATE_MARKER, values).await?;
             self.rebase_beside(from, to).await?;
@@ -109,26 +87,20 @@ impl<D: Dialect> SqlUnitOfWork<D> {
         Ok(rebased)
     }
 
-    /// A feed's address as it is to be, if that is another one, and its columns can hold it.
-    fn rebased_feed(&self, rebase: &Rebase, from: &str) -> StoreResult<Option<FeedUri>> {
-        let Some(to) = rebase.apply(from).filter(|to| to != from) else {
-            return Ok(None);
-        };
+    /// Makes sure that the columns can hold a feed's address.
+    fn must_fit(&self, to: &FeedUri) -> StoreResult<()> {
         let value = Value::from(to.as_str());
+        let layout = self.store.layout();
         let tables = ["markers", "failed_events", "failed_event_retry_log"];
         let mut misfits = tables.iter().filter_map(|table| {
-            let layout = self.store.layout();
             let is_there = layout.is_adopted() && layout.has(table, "feed_uri");
             is_there
                 .then(|| layout.misfit(table, "feed_uri", &value))
                 .flatten()
         });
-        match misfits.next() {
-            Some(misfit) => Err(refused(&misfit)),
-            None => FeedUri::new(to)
-                .map(Some)
-                .map_err(|error| refused("it would be no address").caused_by(error)),
-        }
+        misfits
+            .next()
+            .map_or(Ok(()), |misfit| Err(refused(&misfit)))
     }
 
     async fn rebased_feeds(
@@ -140,7 +112,8 @@ impl<D: Dialect> SqlUnitOfWork<D> {
         let mut rebased = Vec::new();
         for mut row in rows {
             let from = row.text_or_empty()?;
-            if let Some(to) = self.rebased_feed(rebase, &from)? {
+            if let Some(to) = rebased_feed(rebase, &from)? {
+                self.must_fit(&to)?;
                 rebased.push((from, to));
             }
         }
@@ -225,11 +198,4 @@ impl FailedRow {
             key: row.text()?,
         })
     }
-}
-
-fn refused(why: &str) -> StoreError {
-    StoreError::new(
-        StoreErrorKind::Refused,
-        format!("{DOING}: {why}; nothing was changed"),
-    )
 }
