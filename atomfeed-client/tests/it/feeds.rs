@@ -1,6 +1,6 @@
 //! A feed to follow, and a worker that writes what it was handed.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use atomfeed_client::{
@@ -73,6 +73,8 @@ pub(crate) struct Apply<H> {
     pub(crate) harness: Arc<H>,
     pub(crate) fails: fn(&Event) -> bool,
     pub(crate) key: fn(&Event) -> Option<String>,
+    /// What it was handed, in that order.
+    pub(crate) heard: Arc<Mutex<Vec<String>>>,
 }
 
 impl<H> Apply<H> {
@@ -81,6 +83,7 @@ impl<H> Apply<H> {
             harness: Arc::clone(harness),
             fails: |_| false,
             key: resource_key,
+            heard: Arc::default(),
         }
     }
 
@@ -89,7 +92,14 @@ impl<H> Apply<H> {
             harness: Arc::clone(harness),
             fails,
             key: resource_key,
+            heard: Arc::default(),
         }
+    }
+
+    /// Writes down there what it is handed.
+    pub(crate) fn heard_by(self, heard: &Arc<Mutex<Vec<String>>>) -> Self {
+        let heard = Arc::clone(heard);
+        Self { heard, ..self }
     }
 
     pub(crate) fn with_key(self, key: fn(&Event) -> Option<String>) -> Self {
@@ -100,6 +110,7 @@ impl<H> Apply<H> {
 #[async_trait]
 impl<H: Harness + 'static> EventWorker<H::Conn> for Apply<H> {
     async fn process(&self, event: &Event, conn: &mut H::Conn) -> Result<Handled, WorkerError> {
+        self.heard.lock().unwrap().push(event.content().to_owned());
         // Written first, so that a failure has something to undo.
         self.harness
             .write(conn, event.content(), event.content())
