@@ -64,11 +64,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         ledger: &mut Ledger<'_>,
         processed: &mut Processed,
     ) -> Result<(), ProcessErrorKind> {
-        let _turn = match &self.turns {
-            // It is never closed.
-            Some(turns) => turns.acquire().await.ok(),
-            None => None,
-        };
+        let _turn = self.turn().await;
         let begun = Instant::now();
         let length = batch.len();
         let mut more = Processed::default();
@@ -432,7 +428,7 @@ enum Halted {
 
 /// Whether a commit was refused for what the worker has written: a constraint that is looked at only then,
 /// say. Nothing of it lasts.
-fn is_of_what_was_written(error: &StoreError) -> bool {
+pub(super) fn is_of_what_was_written(error: &StoreError) -> bool {
     matches!(
         error.kind(),
         StoreErrorKind::Database | StoreErrorKind::Duplicate | StoreErrorKind::Refused

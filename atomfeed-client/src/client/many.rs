@@ -2,7 +2,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -81,6 +81,16 @@ impl AtomFeedClients {
                     "a feed is followed no longer: what ran it has panicked"
                 );
             }
+        }
+    }
+}
+
+impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
+    /// A turn to apply events, where several feeds take turns. Once all are to stop, nobody waits for one.
+    pub(super) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        match &self.turns {
+            Some(turns) => turns.acquire().await.ok(),
+            None => None,
         }
     }
 }

@@ -120,7 +120,10 @@ impl Outages {
         let mut outage = self.lock();
         let now = Instant::now();
         // Several transactions at once may each meet it with another event, and in the same round.
-        let known = outage.take().filter(|known| known.is_recent(backoff));
+        // Also after a long time, where it is the same event: who calls may do so seldom.
+        let known = outage
+            .take()
+            .filter(|known| known.event == *event || known.is_recent(backoff));
         let is_new_round = known.as_ref().is_none_or(|known| known.until <= now);
         let mut known = known.unwrap_or_else(|| Outage {
             event: event.clone(),
@@ -219,5 +222,17 @@ mod tests {
         tokio::time::sleep(Duration::from_secs(3_600)).await;
         assert!(!outages.is_known(&backoff));
         assert!(meets(&outages, &backoff, 3).unwrap() <= backoff.first * 2);
+    }
+
+    /// Who is called once an hour, by a scheduler outside, loses patience too.
+    #[tokio::test(start_paused = true)]
+    async fn patience_ends_however_seldom_it_is_met() {
+        let (outages, backoff) = (Outages::default(), Backoff::default());
+        let mut hours = 0;
+        while meets(&outages, &backoff, 1).is_some() {
+            tokio::time::sleep(Duration::from_secs(3_600)).await;
+            hours += 1;
+        }
+        assert_eq!(hours, 24);
     }
 }

@@ -11,6 +11,7 @@ use tracing::Instrument;
 use super::AtomFeedClient;
 use super::afresh::Afresh;
 use super::ahead::Ahead;
+use super::apply::is_of_what_was_written;
 use crate::outcome::{Outcome, Processed};
 use crate::worker::{Handled, Prepared};
 use crate::{ProcessError, ProcessErrorKind, WorkerError, metric};
@@ -201,11 +202,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         pass: &mut Pass,
         processed: &mut Processed,
     ) -> Result<bool, ProcessErrorKind> {
-        let turn = match &self.turns {
-            // It is never closed.
-            Some(turns) => turns.acquire().await.ok(),
-            None => None,
-        };
+        let turn = self.turn().await;
         let retried = self.retry(failed, prepared).await;
         drop(turn);
         match retried {
@@ -274,12 +271,17 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             Ok((mut work, handled)) => {
                 self.keep_claim(work.as_mut()).await?;
                 work.remove_failed_event(failed).await?;
-                work.commit().await?;
-                self.tell_worker(event).await;
-                metric::retries(&self.feed, "succeeded");
-                tracing::info!(feed = %self.feed, event = %event.id(), "parked event applied");
-                (self.settings.on_outcome)(&Outcome::Retried { event });
-                return Ok(Some(handled));
+                match work.commit().await {
+                    Err(error) if is_of_what_was_written(&error) => error.into(),
+                    committed => {
+                        committed?;
+                        self.tell_worker(event).await;
+                        metric::retries(&self.feed, "succeeded");
+                        tracing::info!(feed = %self.feed, event = %event.id(), "parked event applied");
+                        (self.settings.on_outcome)(&Outcome::Retried { event });
+                        return Ok(Some(handled));
+                    }
+                }
             }
             Err(error) => error,
         };

@@ -471,6 +471,15 @@ async fn a_constraint_that_is_looked_at_when_it_commits_parks_the_event() {
                 .await
                 .unwrap();
             assert_eq!(ids, [1, 2, 3, 5]);
+            // Tried again, it fails again, and stands in nobody's way.
+            let retried = client.retry_all_failed_events().await.unwrap();
+            assert_eq!((retried.applied, retried.failed), (0, 1));
+            sqlx::raw_sql("DELETE FROM once WHERE id = 2")
+                .execute(store.pool())
+                .await
+                .unwrap();
+            let retried = client.retry_all_failed_events().await.unwrap();
+            assert_eq!((retried.applied, retried.failed), (1, 0));
         }
     }
 }
