@@ -58,6 +58,15 @@ impl Category {
     }
 }
 
+impl Category {
+    /// The same name, [folded](Self::folded).
+    #[must_use]
+    pub fn in_lower_case(&self) -> Self {
+        // Folded once more it stays, and it is as long as was checked.
+        Self(self.folded())
+    }
+}
+
 impl fmt::Display for Category {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

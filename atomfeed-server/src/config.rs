@@ -4,6 +4,7 @@ use atomfeed_core::chunking::{ChunkingHistoryEntry, ChunkingStrategy};
 use chrono::{DateTime, Utc};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::Url;
+use uuid::Uuid;
 
 /// How a feed presents itself, and how a new one is cut into pages.
 ///
@@ -27,6 +28,10 @@ pub struct FeedConfig {
 const DEFAULT_PAGE_SIZE: i64 = 100;
 
 const HOUR: i64 = 3_600_000;
+
+/// The version of what makes bytes of a page: raised whenever the same page becomes other bytes,
+/// compressed ones included.
+const RENDERER: u32 = 1;
 
 /// What may stand in a path segment as it is (RFC 3986 §2.3).
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
@@ -145,6 +150,31 @@ impl FeedConfig {
                 }
             }
         }
+    }
+
+    /// What stands for all that is in the bytes of every page.
+    pub(crate) fn fingerprint(&self) -> Uuid {
+        // All fields by their names, so that none that is added is forgotten.
+        let Self {
+            base,
+            title,
+            author,
+            generator,
+            generator_uri,
+            id_prefix,
+            line_ends,
+            strategy: _,
+            chunk_length: _,
+            empty_page_before_the_oldest: _,
+        } = self;
+        let of = (base, title, author, generator, generator_uri, id_prefix);
+        let of = format!("{RENDERER} {of:?} {line_ends:?}");
+        Uuid::new_v5(&Uuid::NAMESPACE_URL, of.as_bytes())
+    }
+
+    /// Where readers reach the feed.
+    pub(crate) fn base(&self) -> &str {
+        &self.base
     }
 
     /// The URL of a page of a feed: `last` is its number, or `recent`. The category is spelled as

@@ -54,6 +54,11 @@ pub enum FeedError {
     /// The store failed.
     #[error("reading the feed from its store")]
     Store(#[from] StoreError),
+    /// A page could not be compressed.
+    #[error(
+        "compressing a page of the feed; without that it can be had (Accept-Encoding: identity)"
+    )]
+    Coding(#[source] std::io::Error),
 }
 
 impl FeedError {
@@ -66,7 +71,7 @@ impl FeedError {
             Self::NoSuchPage { .. } | Self::Pruned { .. } | Self::Lost { .. } => {
                 Some("AtomFeedRuntimeException: feed does not exist")
             }
-            Self::Store(_) => None,
+            Self::Store(_) | Self::Coding(_) => None,
         }
     }
 }

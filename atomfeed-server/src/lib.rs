@@ -16,7 +16,7 @@ pub use tokio_util::sync::CancellationToken;
 pub use config::FeedConfig;
 pub use error::FeedError;
 #[cfg(feature = "http")]
-pub use http::FeedRouter;
+pub use http::{Audience, FeedRouter};
 pub use page::Page;
 pub use publisher::Publisher;
 pub use sequencer::Sequencer;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use atomfeed_core::store::{Sequenced, SequencedStore, StoreResult};
 use atomfeed_core::{Clock, SystemClock};
 use metrics::{counter, gauge};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -54,6 +54,7 @@ pub struct Sequencer {
     clock: Arc<dyn Clock>,
     interval: Duration,
     wake: Wake,
+    news: News,
 }
 
 impl Sequencer {
@@ -64,6 +65,7 @@ impl Sequencer {
             clock: Arc::new(SystemClock),
             interval: Duration::from_secs(1),
             wake: Wake::default(),
+            news: News::default(),
         }
     }
 
@@ -135,7 +137,10 @@ impl Sequencer {
         loop {
             // Before it looks, so that a hint that comes meanwhile counts.
             let hinted = self.wake.take_hint();
-            let found = match self.drain().await {
+            let drained = self.drain().await;
+            // Also where nothing was moved: not every database has a queue.
+            self.news.tell();
+            let found = match drained {
                 Ok(sequenced) => sequenced.moved + sequenced.set_aside > 0,
                 Err(error) => {
                     log(&error);
@@ -156,6 +161,10 @@ impl Sequencer {
 
     pub(crate) fn wake(&self) -> Wake {
         self.wake.clone()
+    }
+
+    pub(crate) fn news(&self) -> News {
+        self.news.clone()
     }
 }
 
@@ -192,5 +201,19 @@ impl Wake {
 
     fn take_hint(&self) -> bool {
         self.hinted.swap(false, Ordering::AcqRel)
+    }
+}
+
+/// How a sequencer tells those who serve feeds that there may be events.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct News(Arc<watch::Sender<()>>);
+
+impl News {
+    fn tell(&self) {
+        self.0.send_replace(());
+    }
+
+    pub(crate) fn listen(&self) -> watch::Receiver<()> {
+        self.0.subscribe()
     }
 }

@@ -220,6 +220,7 @@ impl Rows {
                 .last()
                 .map_or(DateTime::UNIX_EPOCH, |row| row.time),
             links: &self.links,
+            archive: false,
         };
         let mut page = FeedWriter::new(&head, LineEnds::AsXml, capacity);
         for row in &self.rows {

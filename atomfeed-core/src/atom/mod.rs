@@ -23,6 +23,7 @@
 //!         href: url.to_owned(),
 //!         media_type: Some(atom::FEED_MEDIA_TYPE.to_owned()),
 //!     }],
+//!     archive: false,
 //! };
 //! let mut page = FeedWriter::new(&head, LineEnds::AsXml, 4096);
 //! page.entry(&EntryRef {
@@ -70,3 +71,6 @@ pub const ENTRY_CONTENT_TYPE: &str = "application/vnd.atomfeed+xml";
 
 /// The namespace of Atom (RFC 4287 §1.2).
 const ATOM_NAMESPACE: &str = "http://www.w3.org/2005/Atom";
+
+/// The namespace of feed history (RFC 5005 §1).
+const HISTORY_NAMESPACE: &str = "http://purl.org/syndication/history/1.0";

@@ -8,7 +8,7 @@ use quick_xml::events::attributes::Attribute;
 
 use super::chars::{any_byte, replace_illegal};
 use super::time::write_time;
-use super::{ATOM_NAMESPACE, Link};
+use super::{ATOM_NAMESPACE, HISTORY_NAMESPACE, Link};
 
 /// Writes one page: the head, then the entries, oldest first.
 ///
@@ -40,6 +40,9 @@ pub struct FeedHead<'a> {
     pub updated: DateTime<Utc>,
     /// The links, in the order in which they are to stand.
     pub links: &'a [Link],
+    /// Whether the page is an archive document (`fh:archive`, RFC 5005 §4): what is on it, and that
+    /// nothing will be added to it, is settled.
+    pub archive: bool,
 }
 
 /// An entry to write: one event (RFC 4287 §4.1.2).
@@ -85,6 +88,11 @@ impl FeedWriter {
         writer
     }
 
+    /// How many bytes were written so far: after [`new`](Self::new), where the entries begin.
+    pub fn written(&self) -> usize {
+        self.out.len()
+    }
+
     /// Adds an entry.
     pub fn entry(&mut self, entry: &EntryRef<'_>) {
         self.element(
@@ -112,6 +120,13 @@ impl FeedWriter {
         self.raw("  </entry>\n");
     }
 
+    /// Ends the page behind entries that were [written](Self::written) before, for another head: what
+    /// stands from the first of them to the end of that document.
+    pub fn finish_with(mut self, rest: &[u8]) -> Vec<u8> {
+        self.out.extend_from_slice(rest);
+        self.out
+    }
+
     /// Ends the page, and gives the document.
     pub fn finish(mut self) -> Vec<u8> {
         self.raw("</feed>\n");
@@ -121,6 +136,9 @@ impl FeedWriter {
     fn head(&mut self, head: &FeedHead<'_>) {
         self.raw("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
         self.attribute("<feed xmlns=\"", ATOM_NAMESPACE);
+        if head.archive {
+            self.attribute(" xmlns:fh=\"", HISTORY_NAMESPACE);
+        }
         self.raw(">\n");
         self.element("  <title", head.title, "</title>\n");
         for link in head.links {
@@ -130,6 +148,9 @@ impl FeedWriter {
             }
             self.attribute(" href=\"", &link.href);
             self.raw(" />\n");
+        }
+        if head.archive {
+            self.raw("  <fh:archive />\n");
         }
         self.raw("  <author>\n");
         self.element("    <name", head.author, "</name>\n");

@@ -1,9 +1,9 @@
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
-use super::{StoreResult, UpkeepStore};
+use super::{HearsNothing, NewsListener, StoreResult, UpkeepStore};
 use crate::chunking::{ChunkingChange, ChunkingHistory, ChunkingHistoryEntry, ChunkingStrategy};
-use crate::{EventRecord, FeedScope};
+use crate::{Category, EventRecord, FeedScope};
 
 /// "Up to and including `event_id` there are `event_count` events": what makes positions cheap.
 ///
@@ -36,6 +36,15 @@ pub struct TimeBounds {
     pub start: Option<DateTime<Utc>>,
     /// The first time that is not meant any more.
     pub end: DateTime<Utc>,
+}
+
+/// The newest of all events: as long as it stays, so do the feeds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewestEvent {
+    /// Column `id`.
+    pub id: i64,
+    /// Column `uuid`: after a restore from a backup, another event may have the same id.
+    pub uuid: String,
 }
 
 /// Reads published events by position, and keeps what makes that cheap.
@@ -87,6 +96,37 @@ pub trait FeedStore: UpkeepStore {
 
     /// The newest id of all events; 0 when there is none.
     async fn newest_id(&self) -> StoreResult<i64>;
+
+    /// The newest of all events. Stores override this where they can read it at once.
+    async fn newest_event(&self) -> StoreResult<Option<NewestEvent>> {
+        let id = self.newest_id().await?;
+        let range = RecordRange {
+            after: id.saturating_sub(1),
+            through: Some(id),
+            skip: 0,
+            limit: 1,
+        };
+        let mut found = self.records(&FeedScope::All, range).await?;
+        Ok(found
+            .pop()
+            .map(|EventRecord { id, uuid, .. }| NewestEvent { id, uuid }))
+    }
+
+    /// Listens for new events of other processes, and of other stores in this one. It is not all that
+    /// may come: see [`NewsListener::heard`]. Unless it is written otherwise, nothing is heard.
+    ///
+    /// # Errors
+    ///
+    /// As the database has it.
+    async fn listen(&self) -> StoreResult<Box<dyn NewsListener>> {
+        Ok(Box::new(HearsNothing))
+    }
+
+    /// Of the spellings of a category that are one feed, one that is the same for all of them. Unless
+    /// it is written otherwise, that in lower case.
+    fn one_spelling(&self, category: &Category) -> Category {
+        category.in_lower_case()
+    }
 
     /// The newest time of all events.
     async fn newest_timestamp(&self) -> StoreResult<Option<DateTime<Utc>>>;

@@ -19,6 +19,7 @@ pub mod conformance;
 mod error;
 mod feed;
 mod memory;
+mod news;
 mod outbox;
 mod rebase;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
@@ -29,8 +30,9 @@ mod upkeep;
 
 pub use claim::{Claim, ClaimStore};
 pub use error::{StoreError, StoreErrorKind, StoreResult, is_transient};
-pub use feed::{FeedStore, OffsetMarker, RecordRange, TimeBounds};
+pub use feed::{FeedStore, NewestEvent, OffsetMarker, RecordRange, TimeBounds};
 pub use memory::{MemoryConnection, MemoryStore};
+pub use news::{HearsNothing, NewsListener};
 pub use outbox::{OpenTransaction, OutboxStore, SequenceState, Sequenced, SequencedStore};
 #[cfg(feature = "mysql")]
 pub use sql::MySqlStore;

@@ -52,6 +52,14 @@ pub trait UpkeepStore: Send + Sync + 'static {
     /// [`StoreErrorKind::Refused`](super::StoreErrorKind::Refused) on tables that may not be pruned.
     async fn delete_events(&self, ids: &[i64]) -> StoreResult<()>;
 
+    /// Keeps what the pages at a public URL are rendered with, and says what they were rendered with
+    /// before, if that was something else: caches may hold such pages for ever.
+    async fn keep_fingerprint(
+        &self,
+        public_url: &str,
+        fingerprint: &str,
+    ) -> StoreResult<Option<String>>;
+
     /// Gives every later event an id above `id`, and writes down the jump, which is a break in every
     /// feed. Done already, it does nothing.
     ///

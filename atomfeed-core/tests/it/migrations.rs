@@ -13,6 +13,10 @@ use sqlx::{AssertSqlSafe, Executor, Row};
 const BESIDE: &[(i64, &str)] = &[
     (1, include_str!("../../migrations/mysql/0001_beside.sql")),
     (3, include_str!("../../migrations/mysql/0003_consumers.sql")),
+    (
+        4,
+        include_str!("../../migrations/mysql/0004_fingerprints.sql"),
+    ),
 ];
 const TABLES: &[(i64, &str)] = &[(2, include_str!("../../migrations/mysql/0002_tables.sql"))];
 

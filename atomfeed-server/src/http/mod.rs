@@ -1,15 +1,37 @@
 //! The feed over HTTP, as a router to mount anywhere.
 
+mod accept;
+mod asked;
+mod caching;
+mod coding;
+mod conditional;
+mod kept;
+mod list;
+mod moments;
+mod prefer;
 mod response;
+mod waiting;
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use atomfeed_core::{Category, FeedScope};
 use axum::Router;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use axum::routing::get;
+use tokio_util::sync::CancellationToken;
 
+use self::asked::PathAsked;
+pub use self::caching::Audience;
+use self::caching::CacheControl;
+use self::coding::Coding;
+use self::conditional::{Validators, Verdict};
+use self::kept::{Found, KeptPages};
+use self::waiting::Waiting;
+use crate::page::Asked;
 use crate::{EventFeedService, FeedError};
 
 /// The feeds of a service as an [`axum::Router`].
@@ -20,6 +42,7 @@ use crate::{EventFeedService, FeedError};
 /// | `/{n}` | page n of all events |
 /// | `/{category}/recent` | the newest page of a category |
 /// | `/{category}/{n}` | page n of a category |
+/// | `/first`, `/{category}/first` | leads to the oldest page there is (302) |
 ///
 /// A trailing slash is tolerated; a query is ignored. Mount it where the configured public URL says
 /// that the feed is:
@@ -38,10 +61,23 @@ use crate::{EventFeedService, FeedError};
 /// # Ok(())
 /// # }
 /// ```
+///
+/// Answers can be asked for on conditions, and are compressed (gzip, zstd). A page that has a successor
+/// is rendered once, kept, and says of itself that it never changes; one that still changes may be kept
+/// for [a moment](Self::with_freshness). Who may keep them is for the [audience](Self::with_audience) to
+/// say. A request for `recent` with `If-None-Match` and `Prefer: wait=N` (RFC 7240) is held until there
+/// is something new, or N seconds are over.
 #[derive(Debug, Clone)]
 pub struct FeedRouter {
     service: EventFeedService,
     original_statuses: bool,
+    audience: Audience,
+    freshness: Duration,
+    cache_bytes: u64,
+    longest_wait: Duration,
+    most_waiting: usize,
+    look_every: Duration,
+    stop: CancellationToken,
 }
 
 impl FeedRouter {
@@ -50,6 +86,13 @@ impl FeedRouter {
         Self {
             service,
             original_statuses: false,
+            audience: Audience::default(),
+            freshness: Duration::from_secs(1),
+            cache_bytes: 32 << 20,
+            longest_wait: Duration::from_secs(30),
+            most_waiting: 10_000,
+            look_every: Duration::from_secs(1),
+            stop: CancellationToken::new(),
         }
     }
 
@@ -61,76 +104,265 @@ impl FeedRouter {
         self
     }
 
+    /// Says who may see the feed, and so whose caches may keep it; else
+    /// [only those who are let in](Audience::WhoIsLetIn).
+    #[must_use]
+    pub fn with_audience(mut self, audience: Audience) -> Self {
+        self.audience = audience;
+        self
+    }
+
+    /// Sets for how long a page that still changes may be taken for the newest by who has kept it, in
+    /// whole seconds; else 1 s. With 0, it is asked for each time.
+    #[must_use]
+    pub fn with_freshness(mut self, freshness: Duration) -> Self {
+        self.freshness = freshness;
+        self
+    }
+
+    /// Keeps rendered pages up to so many bytes, with their compressed forms; else 32 MiB. A page that is
+    /// larger is rendered each time.
+    #[must_use]
+    pub fn with_cache(mut self, bytes: u64) -> Self {
+        self.cache_bytes = bytes;
+        self
+    }
+
+    /// Sets how long a request is held that prefers to wait, at the most, in whole seconds; else 30 s.
+    /// With 0, none is. What stands in front of the server must be patient for longer than that.
+    #[must_use]
+    pub fn with_longest_wait(mut self, limit: Duration) -> Self {
+        self.longest_wait = limit;
+        self
+    }
+
+    /// Holds so many requests at the most; else 10,000. Others are answered at once.
+    #[must_use]
+    pub fn with_most_waiting(mut self, requests: usize) -> Self {
+        self.most_waiting = requests;
+        self
+    }
+
+    /// Sets how often it is looked for events of which nothing is heard, while somebody waits; else every
+    /// second. See [`EventFeedService::hearing`].
+    #[must_use]
+    pub fn look_every(mut self, interval: Duration) -> Self {
+        self.look_every = interval.max(Duration::from_millis(1));
+        self
+    }
+
+    /// Lets those who wait go once `stop` is cancelled: with it a server is shut down without waiting for
+    /// them.
+    #[must_use]
+    pub fn until(mut self, stop: CancellationToken) -> Self {
+        self.stop = stop;
+        self
+    }
+
     /// The router, to be nested under the path of the public URL.
     pub fn into_router(self) -> Router {
+        let state = Arc::new(Serving {
+            cache_control: CacheControl::new(self.audience, self.freshness),
+            pages: KeptPages::new(self.service.clone(), self.cache_bytes),
+            waiting: Waiting::new(
+                self.longest_wait,
+                self.most_waiting,
+                self.look_every,
+                self.stop,
+            ),
+            original_statuses: self.original_statuses,
+            service: self.service,
+        });
         Router::new()
             .route("/{page}", get(all_events))
             .route("/{page}/", get(all_events))
             .route("/{category}/{page}", get(one_category))
             .route("/{category}/{page}/", get(one_category))
-            .with_state(self)
-    }
-
-    async fn answer(&self, scope: FeedScope, asked: &str) -> Response {
-        let page = match PageAsked::parse(asked) {
-            Some(PageAsked::Recent) => self.service.recent(&scope).await,
-            Some(PageAsked::Number(number)) => self.service.page(&scope, number).await,
-            Some(PageAsked::BeyondCounting) => Err(FeedError::NoSuchPage {
-                scope,
-                asked: asked.to_owned(),
-            }),
-            None => Err(FeedError::NotAPageNumber {
-                scope,
-                asked: asked.to_owned(),
-            }),
-        };
-        match page {
-            Ok(page) => response::page(page),
-            Err(error) => response::error(&error, self.original_statuses),
-        }
+            .with_state(state)
     }
 }
 
+/// What answers requests.
+struct Serving {
+    service: EventFeedService,
+    pages: KeptPages,
+    waiting: Waiting,
+    cache_control: CacheControl,
+    original_statuses: bool,
+}
+
 async fn all_events(
-    State(router): State<FeedRouter>,
+    State(serving): State<Arc<Serving>>,
     path: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
 ) -> Response {
     match path {
-        Ok(Path(page)) => router.answer(FeedScope::All, &page).await,
+        Ok(Path(page)) => serving.answer(FeedScope::All, &page, &headers).await,
         Err(rejection) => response::bad_path(&rejection),
     }
 }
 
 async fn one_category(
-    State(router): State<FeedRouter>,
+    State(serving): State<Arc<Serving>>,
     path: Result<Path<(String, String)>, PathRejection>,
+    headers: HeaderMap,
 ) -> Response {
     let (category, page) = match path {
         Ok(Path(parts)) => parts,
         Err(rejection) => return response::bad_path(&rejection),
     };
     match Category::new(category) {
-        Ok(category) => router.answer(FeedScope::Category(category), &page).await,
-        Err(invalid) => response::text(StatusCode::BAD_REQUEST, invalid.to_string()),
+        Ok(category) => {
+            let scope = FeedScope::Category(category);
+            serving.answer(scope, &page, &headers).await
+        }
+        Err(invalid) => response::text(StatusCode::BAD_REQUEST, format!("{invalid}\n")),
     }
 }
 
-/// What the last part of a path asks for.
-enum PageAsked {
-    Recent,
-    Number(u64),
-    /// A number, and a greater one than pages have.
-    BeyondCounting,
+impl Serving {
+    async fn answer(&self, scope: FeedScope, path: &str, headers: &HeaderMap) -> Response {
+        let answered = match PathAsked::parse(path) {
+            Some(PathAsked::Page(asked)) => self.answer_page(&scope, asked, headers).await,
+            Some(PathAsked::First) => self.lead_to_oldest(&scope).await,
+            Some(PathAsked::BeyondCounting) => Err(FeedError::NoSuchPage {
+                scope,
+                asked: path.to_owned(),
+            }),
+            Some(PathAsked::Zero) | None => Err(FeedError::NotAPageNumber {
+                scope,
+                asked: path.to_owned(),
+            }),
+        };
+        answered.unwrap_or_else(|error| response::error(&error, self.original_statuses))
+    }
+
+    async fn lead_to_oldest(&self, scope: &FeedScope) -> Result<Response, FeedError> {
+        let config = self.service.config();
+        let location = match self.service.oldest_page(scope).await? {
+            Some(number) => config.page_url(scope, number),
+            None => config.page_url(scope, Asked::Recent),
+        };
+        Ok(response::found(&location))
+    }
+
+    async fn answer_page(
+        &self,
+        scope: &FeedScope,
+        asked: Asked,
+        headers: &HeaderMap,
+    ) -> Result<Response, FeedError> {
+        // The feed in the one spelling in which its pages are kept.
+        let kept_as = match scope {
+            FeedScope::All => FeedScope::All,
+            FeedScope::Category(category) => {
+                FeedScope::Category(self.service.store().one_spelling(category))
+            }
+        };
+        let request = PageRequest {
+            scope,
+            kept_as: &kept_as,
+            asked,
+            headers,
+            coding: Coding::of(headers),
+        };
+        match asked {
+            Asked::Recent => self.waiting.answer(self, &request).await,
+            Asked::Number(_) => {
+                let found = self.find(&request, None).await?;
+                self.answer_found(&request, found).await
+            }
+        }
+    }
+
+    async fn find(
+        &self,
+        request: &PageRequest<'_>,
+        since: Option<&Arc<crate::service::Moment>>,
+    ) -> Result<Found, FeedError> {
+        let coding = request.kept_coding();
+        let pages = &self.pages;
+        pages
+            .find(request.kept_as, request.asked, coding, since)
+            .await
+    }
+
+    /// What the conditions of a request make of a page that was found.
+    fn judge(&self, request: &PageRequest<'_>, found: &Found) -> Verdict {
+        let Some(coding) = request
+            .coding
+            .filter(|_| accept::accepts_atom(request.headers))
+        else {
+            return Verdict::Send;
+        };
+        let validators = Validators {
+            entity_tag: &coding.entity_tag(&found.facts.tag),
+            last_modified: found.facts.last_modified,
+            is_settled: found.facts.is_sealed(),
+        };
+        validators.judge(request.headers)
+    }
+
+    async fn answer_found(
+        &self,
+        request: &PageRequest<'_>,
+        found: Found,
+    ) -> Result<Response, FeedError> {
+        let headers = request.headers;
+        let Some(coding) = request.coding.filter(|_| accept::accepts_atom(headers)) else {
+            return Ok(response::text(
+                StatusCode::NOT_ACCEPTABLE,
+                "this is application/atom+xml, as it is, with gzip or with zstd: accept that\n"
+                    .to_owned(),
+            ));
+        };
+        let about = |facts: &crate::page::Facts| {
+            let cache_control = self.cache_control.of(headers, facts.is_sealed());
+            response::about(cache_control, &coding.entity_tag(&facts.tag))
+        };
+        match self.judge(request, &found) {
+            Verdict::NotModified => return Ok(response::not_modified(about(&found.facts))),
+            Verdict::Failed => {
+                return Ok(response::text(
+                    StatusCode::PRECONDITION_FAILED,
+                    "the page is not what If-Match or If-Unmodified-Since asks for\n".to_owned(),
+                ));
+            }
+            Verdict::Send => {}
+        }
+        let pages = &self.pages;
+        let bytes = pages.bytes(request.kept_as, request.asked, request.kept_coding(), found);
+        let (facts, mut body) = bytes.await?;
+        if !request.is_kept_spelling() {
+            body = facts.spelled(&body, self.service.config(), request.scope);
+            body = coding.encode(body).await.map_err(FeedError::Coding)?;
+        }
+        let clock = self.service.clock();
+        Ok(response::page(about(&facts), &facts, coding, body, clock))
+    }
 }
 
-impl PageAsked {
-    fn parse(asked: &str) -> Option<Self> {
-        match asked {
-            "recent" => Some(Self::Recent),
-            digits if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) => {
-                Some(digits.parse().map_or(Self::BeyondCounting, Self::Number))
-            }
-            _ => None,
-        }
+/// A request for a page.
+struct PageRequest<'a> {
+    /// The feed as the request spells it.
+    scope: &'a FeedScope,
+    /// The same feed as it is kept.
+    kept_as: &'a FeedScope,
+    asked: Asked,
+    headers: &'a HeaderMap,
+    /// The best that the client takes.
+    coding: Option<Coding>,
+}
+
+impl PageRequest<'_> {
+    fn is_kept_spelling(&self) -> bool {
+        self.scope == self.kept_as
+    }
+
+    /// The coding in which the page is looked for: under another spelling it has another head, and is
+    /// coded anew, so that nobody can fill the cache with spellings.
+    fn kept_coding(&self) -> Coding {
+        let coding = self.coding.filter(|_| self.is_kept_spelling());
+        coding.unwrap_or(Coding::Identity)
     }
 }

@@ -1,24 +1,99 @@
 use std::error::Error;
+use std::time::{Duration, SystemTime};
 
+use atomfeed_core::Clock;
+use axum::body::Body;
 use axum::extract::rejection::PathRejection;
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderName, LAST_MODIFIED, LOCATION, VARY,
+};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
 
-use crate::{FeedError, Page};
+use super::coding::Coding;
+use crate::FeedError;
+use crate::page::Facts;
 
 const ATOM: HeaderValue = HeaderValue::from_static("application/atom+xml; charset=utf-8");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+const CODING_VARIES: HeaderValue = HeaderValue::from_static("accept-encoding");
 
 /// How many events the feed has up to the newest one on the page.
 const POSITION: HeaderName = HeaderName::from_static("atomfeed-position");
 
-pub(super) fn page(page: Page) -> Response {
-    let position = page.position;
-    let mut response = ([(header::CONTENT_TYPE, ATOM)], page.body).into_response();
-    if let Some(position) = position {
-        response.headers_mut().insert(POSITION, position.into());
+const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+
+/// What all answers about a page have, 200 and 304 alike (RFC 9110 §15.4.5).
+pub(super) fn about(cache_control: HeaderValue, entity_tag: &str) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(8);
+    headers.insert(CACHE_CONTROL, cache_control);
+    // Hexadecimal digits, and the name of a coding.
+    if let Ok(entity_tag) = HeaderValue::from_str(entity_tag) {
+        headers.insert(ETAG, entity_tag);
     }
+    headers.insert(VARY, CODING_VARIES);
+    headers
+}
+
+pub(super) fn page(
+    mut headers: HeaderMap,
+    facts: &Facts,
+    coding: Coding,
+    body: Bytes,
+    clock: &dyn Clock,
+) -> Response {
+    headers.insert(CONTENT_TYPE, ATOM);
+    if let Some(name) = coding.name() {
+        headers.insert(CONTENT_ENCODING, name);
+    }
+    if let Some(position) = facts.position {
+        headers.insert(POSITION, position.into());
+    }
+    if let Some(time) = facts.last_modified.and_then(|time| http_date(time, clock)) {
+        headers.insert(LAST_MODIFIED, time);
+    }
+    let mut response = Response::new(Body::from(body));
+    *response.headers_mut() = headers;
     response
+}
+
+pub(super) fn not_modified(headers: HeaderMap) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NOT_MODIFIED;
+    *response.headers_mut() = headers;
+    response
+}
+
+/// A time as HTTP has it; none for one that is still to come (RFC 9110 §8.8.2.1).
+fn http_date(time: DateTime<Utc>, clock: &dyn Clock) -> Option<HeaderValue> {
+    let seconds = u64::try_from(time.timestamp()).ok()?;
+    if time > clock.now() {
+        return None;
+    }
+    let time = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))?;
+    HeaderValue::from_str(&httpdate::fmt_http_date(time)).ok()
+}
+
+/// Says that it was waited, as was asked, for so long at the most (RFC 7240 §3).
+pub(super) fn waited(response: &mut Response, limit: Duration) {
+    if let Ok(applied) = HeaderValue::from_str(&format!("wait={}", limit.as_secs())) {
+        response.headers_mut().insert(PREFERENCE_APPLIED, applied);
+    }
+}
+
+/// Leads to another address, for this time.
+pub(super) fn found(location: &str) -> Response {
+    match HeaderValue::from_str(location) {
+        Ok(location) => {
+            let headers = [(LOCATION, location), (CACHE_CONTROL, NO_STORE)];
+            (StatusCode::FOUND, headers).into_response()
+        }
+        // The public URL is one of printable ASCII.
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
 }
 
 /// Tells the client what it did wrong, and nothing of the inside; the log has everything.
@@ -30,7 +105,7 @@ pub(super) fn error(error: &FeedError, original_statuses: bool) -> Response {
             StatusCode::INTERNAL_SERVER_ERROR
         }
         FeedError::Pruned { .. } | FeedError::Lost { .. } => StatusCode::GONE,
-        FeedError::Store(_) => {
+        FeedError::Store(_) | FeedError::Coding(_) => {
             tracing::error!(
                 error = error as &dyn Error,
                 "a page of the feed was not served"
@@ -54,6 +129,8 @@ pub(super) fn bad_path(rejection: &PathRejection) -> Response {
     )
 }
 
+/// An answer that is about no page, and that nobody keeps: what is not there may be there in a moment.
 pub(super) fn text(status: StatusCode, body: String) -> Response {
-    (status, [(header::CONTENT_TYPE, TEXT)], body).into_response()
+    let headers = [(CONTENT_TYPE, TEXT), (CACHE_CONTROL, NO_STORE)];
+    (status, headers, body).into_response()
 }

@@ -118,6 +118,7 @@ impl EventFeedService {
     /// A feed as it is now.
     pub(super) async fn feed(&self, scope: &FeedScope) -> StoreResult<Feed> {
         let FeedState { history, revision } = self.store.feed_state().await?;
+        self.saw_revision(revision);
         // Opening settled it; somebody may have removed the rows since.
         let history = history.ok_or_else(|| StoreError::from(InvalidChunkingHistory::Empty))?;
         let mut feed = Feed {
@@ -139,6 +140,7 @@ impl EventFeedService {
     /// meanwhile, or have come after a change of the chunk length and been cut as before it.
     pub(super) async fn has_changed(&self, feed: &Feed) -> StoreResult<bool> {
         let now = self.store.feed_state().await?;
+        self.saw_revision(now.revision);
         Ok(now.revision != feed.revision || now.history.as_ref() != Some(&feed.history))
     }
 

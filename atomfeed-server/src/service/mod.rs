@@ -1,23 +1,30 @@
-//! What is served: pages by number, and the newest.
+//! What is served: pages by number, the newest, and where the oldest is.
 
 mod by_number;
 mod by_time;
 mod feed;
+mod moment;
 mod offset_markers;
+mod oldest;
 mod positions;
 mod upkeep;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+pub(crate) use self::moment::Moment;
 pub use self::upkeep::Pruned;
 use atomfeed_core::chunking::{
     ChunkingChange, ChunkingHistory, ChunkingHistoryEntry, ChunkingStrategy,
 };
 use atomfeed_core::store::{FeedStore, RecordRange, StoreError, StoreErrorKind, StoreResult};
 use atomfeed_core::{Clock, FeedScope, SystemClock};
+use tokio::sync::watch;
 
-use self::feed::KnownFeeds;
-use crate::{FeedConfig, FeedError, Page};
+use self::feed::{Feed, KnownFeeds};
+use crate::page::{Asked, PageContent, Rendered};
+use crate::sequencer::News;
+use crate::{FeedConfig, FeedError, Page, Sequencer};
 
 /// Serves the events of a store as pages of Atom feeds: one feed of all events, and one for each
 /// category.
@@ -48,6 +55,10 @@ pub struct EventFeedService {
     config: Arc<FeedConfig>,
     clock: Arc<dyn Clock>,
     known: Arc<KnownFeeds>,
+    /// The revision of the feeds as it was seen last.
+    revision: Arc<AtomicU64>,
+    /// Told when this process has published events.
+    news: News,
 }
 
 impl EventFeedService {
@@ -101,12 +112,25 @@ impl EventFeedService {
         store
             .settle_chunking(config.strategy, config.first_chunk(oldest))
             .await?;
+        look_at_fingerprint(&store, &config).await;
         Ok(Self {
             store: Arc::new(store),
             config: Arc::new(config),
             clock: Arc::new(clock),
             known: Arc::default(),
+            revision: Arc::default(),
+            news: News::default(),
         })
+    }
+
+    /// Hears from a sequencer of this process, and so from the publishers that wake it, when there may be
+    /// events: who waits for them has them then at once. Without that, events of this process are found
+    /// as those of others are: at once where the database tells, on PostgreSQL and in memory, else when
+    /// it is looked for them the next time.
+    #[must_use]
+    pub fn hearing(mut self, sequencer: &Sequencer) -> Self {
+        self.news = sequencer.news();
+        self
     }
 
     /// The newest page of a feed. A feed without events has page 0, which is empty; with time
@@ -116,17 +140,7 @@ impl EventFeedService {
     ///
     /// [`FeedError::Store`] when the store fails.
     pub async fn recent(&self, scope: &FeedScope) -> Result<Page, FeedError> {
-        let mut feed = self.known_feed(scope).await?;
-        loop {
-            let content = match feed.history.strategy() {
-                ChunkingStrategy::Number => self.recent_by_number(&feed).await,
-                ChunkingStrategy::Time => self.recent_by_time(&feed).await,
-            };
-            if !self.has_changed(&feed).await? {
-                return Ok(content?.render(&self.config, scope, "recent"));
-            }
-            feed = self.feed(scope).await?;
-        }
+        Ok(self.render(scope, Asked::Recent).await?.into())
     }
 
     /// A page of a feed by its number.
@@ -137,34 +151,53 @@ impl EventFeedService {
     /// event yet (or whose time has not come), [`FeedError::Pruned`] and [`FeedError::Lost`] for one
     /// that holds none any more, [`FeedError::Store`] when the store fails.
     pub async fn page(&self, scope: &FeedScope, number: u64) -> Result<Page, FeedError> {
-        let asked = number.to_string();
         if number == 0 {
             return Err(FeedError::NotAPageNumber {
                 scope: scope.clone(),
-                asked,
+                asked: number.to_string(),
             });
         }
+        Ok(self.render(scope, Asked::Number(number)).await?.into())
+    }
+
+    /// Reads a page and renders it, as that of the feed as it is when this returns.
+    pub(crate) async fn render(
+        &self,
+        scope: &FeedScope,
+        asked: Asked,
+    ) -> Result<Rendered, FeedError> {
         let mut feed = self.known_feed(scope).await?;
         loop {
-            let content = match feed.history.strategy() {
-                _ if feed.is_pruned(number) => self.pruned(&feed, number).await.map(Some),
-                ChunkingStrategy::Number => self.page_by_number(&feed, number).await,
-                ChunkingStrategy::Time => {
-                    self.page_by_time(&feed, number).await.map_err(Into::into)
-                }
-            };
+            let content = self.content(&feed, asked).await;
             if self.has_changed(&feed).await? {
                 feed = self.feed(scope).await?;
                 continue;
             }
             return match content? {
-                Some(content) => Ok(content.render(&self.config, scope, &asked)),
+                Some(content) => Ok(content.render(&self.config, &feed.history, scope, asked)),
                 None => Err(FeedError::NoSuchPage {
                     scope: scope.clone(),
-                    asked,
+                    asked: asked.to_string(),
                 }),
             };
         }
+    }
+
+    /// What is on a page; `None` when there is no such page.
+    async fn content(&self, feed: &Feed, asked: Asked) -> Result<Option<PageContent>, FeedError> {
+        Ok(match (asked, feed.history.strategy()) {
+            (Asked::Number(number), _) if feed.is_pruned(number) => {
+                Some(self.pruned(feed, number).await?)
+            }
+            (Asked::Number(number), ChunkingStrategy::Number) => {
+                self.page_by_number(feed, number).await?
+            }
+            (Asked::Number(number), ChunkingStrategy::Time) => {
+                self.page_by_time(feed, number).await?
+            }
+            (Asked::Recent, ChunkingStrategy::Number) => Some(self.recent_by_number(feed).await?),
+            (Asked::Recent, ChunkingStrategy::Time) => Some(self.recent_by_time(feed).await?),
+        })
     }
 
     /// How the feeds are cut into pages.
@@ -190,6 +223,54 @@ impl EventFeedService {
         // How far it has come is reckoned from breaks, too.
         self.feed(&FeedScope::All).await?;
         self.store.change_chunking(change, self.clock.now()).await
+    }
+}
+
+impl EventFeedService {
+    pub(crate) fn store(&self) -> &dyn FeedStore {
+        self.store.as_ref()
+    }
+
+    pub(crate) fn config(&self) -> &FeedConfig {
+        &self.config
+    }
+
+    pub(crate) fn news(&self) -> watch::Receiver<()> {
+        self.news.listen()
+    }
+
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        self.clock.as_ref()
+    }
+
+    /// The revision of the feeds as this process has seen it last.
+    pub(crate) fn revision_seen(&self) -> u64 {
+        self.revision.load(Ordering::Acquire)
+    }
+
+    fn saw_revision(&self, revision: u64) {
+        self.revision.fetch_max(revision, Ordering::AcqRel);
+    }
+}
+
+/// Says so, when pages that caches may hold for ever are rendered otherwise now.
+async fn look_at_fingerprint(store: &impl FeedStore, config: &FeedConfig) {
+    let (url, fingerprint) = (config.base(), config.fingerprint().to_string());
+    match store.keep_fingerprint(url, &fingerprint).await {
+        Ok(None) => {}
+        Ok(Some(_)) => tracing::warn!(
+            url,
+            "pages of this feed are rendered otherwise than before: its title, author, generator, id \
+             prefix or line ends were changed, or the version of the library was; empty the caches \
+             in front of it, and export its archive anew, or readers see pages of both kinds"
+        ),
+        // A database that may only be read, say.
+        Err(error) => tracing::warn!(
+            url,
+            error = &error as &dyn std::error::Error,
+            "whether pages are rendered as before is not known; if the configuration was changed, \
+             empty the caches in front of the feed"
+        ),
     }
 }
 

@@ -8,7 +8,8 @@ use atomfeed_core::{Clock, NewEvent};
 use atomfeed_server::{EventFeedService, FeedConfig, FeedRouter, Publisher};
 use axum::Router;
 use axum::body::Body;
-use axum::http::{Request, Response, StatusCode};
+use axum::http::{HeaderMap, Request, Response, StatusCode};
+use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use http_body_util::BodyExt;
 use tower_service::Service;
@@ -56,6 +57,51 @@ pub(crate) async fn send(router: &Router, method: &str, path: &str) -> Response<
         .body(Body::empty())
         .unwrap();
     router.clone().call(request).await.unwrap()
+}
+
+/// Sends a GET with these headers.
+pub(crate) async fn ask(router: &Router, path: &str, headers: &[(&str, &str)]) -> Answer {
+    ask_with(router, "GET", path, headers).await
+}
+
+pub(crate) async fn ask_with(
+    router: &Router,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> Answer {
+    let mut request = Request::builder().method(method).uri(path);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let request = request.body(Body::empty()).unwrap();
+    let response = router.clone().call(request).await.unwrap();
+    let (head, body) = response.into_parts();
+    Answer {
+        status: head.status.as_u16(),
+        headers: head.headers,
+        body: body.collect().await.unwrap().to_bytes(),
+    }
+}
+
+/// A whole answer.
+#[derive(Debug, Clone)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Answer {
+    /// A header, or nothing.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        let value = self.headers.get(name);
+        value.map_or("", |value| value.to_str().unwrap())
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
 }
 
 pub(crate) async fn get(router: &Router, path: &str) -> (StatusCode, String) {

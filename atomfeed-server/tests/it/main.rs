@@ -2,10 +2,15 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod cached;
+mod conditional;
 mod feeds;
 mod golden;
+mod history;
 mod http;
 mod meanwhile;
 mod sealed;
+mod stepped;
 mod time_chunks;
 mod upkeep;
+mod waiting;

@@ -4,19 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
-use atomfeed_core::chunking::{
-    ChunkingChange, ChunkingHistory, ChunkingHistoryEntry, ChunkingStrategy,
-};
+use atomfeed_core::chunking::ChunkingChange;
 use atomfeed_core::store::conformance::MemoryHarness;
-use atomfeed_core::store::{
-    Breaks, Cut, FeedState, FeedStore, Hole, MemoryStore, OffsetMarker, OldEvent, RecordRange,
-    StoreResult, TimeBounds, UpkeepStore,
-};
-use atomfeed_core::{Category, EventRecord, FeedScope, NewEvent};
+use atomfeed_core::store::{FeedStore, MemoryStore};
+use atomfeed_core::{Category, FeedScope, NewEvent};
 use atomfeed_server::{EventFeedService, FeedError};
 use chrono::{DateTime, Utc};
 
 use crate::feeds::{config, publish};
+use crate::stepped::{Stepped, Steps};
 
 /// What somebody does meanwhile.
 #[derive(Debug, Clone, Copy)]
@@ -29,7 +25,7 @@ enum Deed {
     Publish,
 }
 
-/// A store in which, before the n-th step of the service, somebody does something.
+/// Before the n-th step of the service, somebody does something.
 struct Meanwhile {
     store: MemoryStore,
     deed: Deed,
@@ -38,7 +34,38 @@ struct Meanwhile {
 }
 
 impl Meanwhile {
-    async fn happen(&self) {
+    /// The store on which it happens.
+    fn on_its_store(self) -> Stepped<Self> {
+        Stepped {
+            store: self.store.clone(),
+            steps: self,
+        }
+    }
+}
+
+/// What is done once, when a service is opened, or is nobody's business meanwhile.
+const NO_STEPS: [&str; 13] = [
+    "continue_after",
+    "settle_chunking",
+    "change_chunking",
+    "records_between",
+    "newest_id",
+    "newest_timestamp",
+    "sealed_until",
+    "seal_until",
+    "categories",
+    "count_spelled",
+    "nth_spelled",
+    "offset_marker",
+    "write_offset_marker",
+];
+
+#[async_trait]
+impl Steps for Meanwhile {
+    async fn before(&self, step: &'static str) {
+        if NO_STEPS.contains(&step) {
+            return;
+        }
         if self.reading.fetch_add(1, Ordering::SeqCst) != self.at {
             return;
         }
@@ -98,7 +125,9 @@ async fn old_events_may_be_pruned_while_a_page_is_read() {
                         reading: Arc::clone(&reading),
                         at,
                     };
-                    let service = EventFeedService::open(meanwhile, config()).await.unwrap();
+                    let service = EventFeedService::open(meanwhile.on_its_store(), config())
+                        .await
+                        .unwrap();
                     reading.store(0, Ordering::SeqCst);
                     if prunes {
                         service.prune(old(650)).await.unwrap();
@@ -171,7 +200,9 @@ async fn events_may_be_published_while_old_ones_are_pruned() {
             reading: Arc::clone(&reading),
             at,
         };
-        let service = EventFeedService::open(meanwhile, config()).await.unwrap();
+        let service = EventFeedService::open(meanwhile.on_its_store(), config())
+            .await
+            .unwrap();
         reading.store(0, Ordering::SeqCst);
         service.prune(old(1_000)).await.unwrap();
         if reading.load(Ordering::SeqCst) <= at {
@@ -218,7 +249,9 @@ async fn a_chunk_length_may_change_while_a_page_is_read() {
                 reading: Arc::clone(&reading),
                 at,
             };
-            let service = EventFeedService::open(meanwhile, config()).await.unwrap();
+            let service = EventFeedService::open(meanwhile.on_its_store(), config())
+                .await
+                .unwrap();
             reading.store(0, Ordering::SeqCst);
             let page = match asked {
                 None => Some(service.recent(&FeedScope::All).await.unwrap()),
@@ -234,161 +267,5 @@ async fn a_chunk_length_may_change_while_a_page_is_read() {
                 assert_eq!(page.body, later.body, "{asked:?}, before step {at}");
             }
         }
-    }
-}
-
-#[async_trait]
-impl UpkeepStore for Meanwhile {
-    async fn feed_state(&self) -> StoreResult<FeedState> {
-        self.happen().await;
-        self.store.feed_state().await
-    }
-
-    async fn breaks(&self, scope: &FeedScope) -> StoreResult<Breaks> {
-        self.happen().await;
-        self.store.breaks(scope).await
-    }
-
-    async fn keep_hole(&self, scope: &FeedScope, hole: Hole) -> StoreResult<()> {
-        self.happen().await;
-        self.store.keep_hole(scope, hole).await
-    }
-
-    async fn keep_cuts(&self, cuts: &[(FeedScope, Cut)], revision: u64) -> StoreResult<()> {
-        self.happen().await;
-        self.store.keep_cuts(cuts, revision).await
-    }
-
-    async fn first_id_since(
-        &self,
-        scope: &FeedScope,
-        time: DateTime<Utc>,
-    ) -> StoreResult<Option<i64>> {
-        self.happen().await;
-        self.store.first_id_since(scope, time).await
-    }
-
-    async fn old_events(&self, after: i64, through: i64, limit: u32) -> StoreResult<Vec<OldEvent>> {
-        self.happen().await;
-        self.store.old_events(after, through, limit).await
-    }
-
-    async fn delete_events(&self, ids: &[i64]) -> StoreResult<()> {
-        self.happen().await;
-        self.store.delete_events(ids).await
-    }
-
-    async fn continue_after(&self, id: i64) -> StoreResult<()> {
-        self.store.continue_after(id).await
-    }
-}
-
-#[async_trait]
-impl FeedStore for Meanwhile {
-    async fn settle_chunking(
-        &self,
-        strategy: ChunkingStrategy,
-        first: ChunkingHistoryEntry,
-    ) -> StoreResult<ChunkingHistory> {
-        self.store.settle_chunking(strategy, first).await
-    }
-
-    async fn change_chunking(
-        &self,
-        change: ChunkingChange,
-        now: DateTime<Utc>,
-    ) -> StoreResult<ChunkingHistoryEntry> {
-        self.store.change_chunking(change, now).await
-    }
-
-    async fn records(
-        &self,
-        scope: &FeedScope,
-        range: RecordRange,
-    ) -> StoreResult<Vec<EventRecord>> {
-        self.happen().await;
-        self.store.records(scope, range).await
-    }
-
-    async fn records_between(
-        &self,
-        scope: &FeedScope,
-        bounds: TimeBounds,
-    ) -> StoreResult<Vec<EventRecord>> {
-        self.store.records_between(scope, bounds).await
-    }
-
-    async fn count(&self, scope: &FeedScope, after: i64, through: Option<i64>) -> StoreResult<u64> {
-        self.happen().await;
-        self.store.count(scope, after, through).await
-    }
-
-    async fn every_nth_id(&self, scope: &FeedScope, after: i64, n: u64) -> StoreResult<Vec<i64>> {
-        self.happen().await;
-        self.store.every_nth_id(scope, after, n).await
-    }
-
-    async fn newest_id(&self) -> StoreResult<i64> {
-        self.store.newest_id().await
-    }
-
-    async fn newest_timestamp(&self) -> StoreResult<Option<DateTime<Utc>>> {
-        self.store.newest_timestamp().await
-    }
-
-    async fn position_below(&self, scope: &FeedScope, count: u64) -> StoreResult<OffsetMarker> {
-        self.happen().await;
-        self.store.position_below(scope, count).await
-    }
-
-    async fn position_above(
-        &self,
-        scope: &FeedScope,
-        count: u64,
-    ) -> StoreResult<Option<OffsetMarker>> {
-        self.happen().await;
-        self.store.position_above(scope, count).await
-    }
-
-    async fn keep_positions(
-        &self,
-        scope: &FeedScope,
-        kept: &[OffsetMarker],
-        revision: u64,
-    ) -> StoreResult<()> {
-        self.happen().await;
-        self.store.keep_positions(scope, kept, revision).await
-    }
-
-    async fn sealed_until(&self) -> StoreResult<Option<DateTime<Utc>>> {
-        self.store.sealed_until().await
-    }
-
-    async fn seal_until(&self, time: DateTime<Utc>) -> StoreResult<()> {
-        self.store.seal_until(time).await
-    }
-
-    async fn categories(&self) -> StoreResult<Vec<String>> {
-        self.store.categories().await
-    }
-
-    fn tells_spellings_apart(&self) -> bool {
-        self.store.tells_spellings_apart()
-    }
-
-    async fn count_spelled(&self, category: &str) -> StoreResult<u64> {
-        self.store.count_spelled(category).await
-    }
-
-    async fn nth_spelled(&self, category: &str, n: u64) -> StoreResult<Option<i64>> {
-        self.store.nth_spelled(category, n).await
-    }
-
-    async fn offset_marker(&self, category: &str) -> StoreResult<Option<OffsetMarker>> {
-        self.store.offset_marker(category).await
-    }
-
-    async fn write_offset_marker(&self, category: &str, marker: OffsetMarker) -> StoreResult<()> {
-        self.store.write_offset_marker(category, marker).await
     }
 }

@@ -26,6 +26,7 @@ fn page(contents: &[&str], line_ends: LineEnds) -> Vec<u8> {
         generator_uri: "http://g?a&b",
         updated: time("2024-03-01T08:01:00Z"),
         links: &links,
+        archive: false,
     };
     let mut writer = FeedWriter::new(&head, line_ends, 0);
     for (n, content) in contents.iter().enumerate() {

@@ -55,6 +55,8 @@ pub struct Shape {
     pub known_uuids: bool,
     /// Categories are compared as a column's collation has it.
     pub collated: bool,
+    /// Who listens hears of what other processes publish.
+    pub tells: bool,
 }
 
 impl Default for Shape {
@@ -66,6 +68,7 @@ impl Default for Shape {
             date_created: true,
             known_uuids: true,
             collated: false,
+            tells: false,
         }
     }
 }
@@ -107,6 +110,13 @@ impl Harness for MemoryHarness {
 
     async fn store(&self) -> MemoryStore {
         MemoryStore::new()
+    }
+
+    fn shape(&self) -> Shape {
+        Shape {
+            tells: true,
+            ..Shape::default()
+        }
     }
 
     async fn write(&self, conn: &mut MemoryConnection, key: &str, value: &str) {

@@ -14,6 +14,7 @@
 
 mod consumer;
 mod harness;
+mod news;
 mod publisher;
 mod rebase;
 mod sequence;
@@ -24,6 +25,7 @@ mod watching;
 
 pub use consumer::*;
 pub use harness::{Harness, MemoryHarness, Rows, Shape, sequence_all};
+pub use news::*;
 pub use publisher::*;
 pub use rebase::*;
 pub use sequence::*;
@@ -73,6 +75,9 @@ macro_rules! conformance_tests {
             ranges_are_cut_as_asked,
             positions_are_found_below_and_above,
             offset_markers_are_one_a_category,
+            the_newest_event_is_known,
+            who_listens_hears_of_events,
+            spellings_of_one_feed_have_one_in_common,
             what_is_queued_is_counted,
             chunking_is_settled_once,
             chunk_length_changes_beyond_what_is_published,
@@ -81,6 +86,7 @@ macro_rules! conformance_tests {
             cuts_are_kept_and_only_rise,
             old_events_are_deleted,
             ids_continue_after_the_lost_ones,
+            another_fingerprint_is_noticed_once,
         );
     };
     (@ $harness:expr; $($case:ident),+ $(,)?) => {

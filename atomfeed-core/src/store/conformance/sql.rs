@@ -115,6 +115,7 @@ const NARROW: Shape = Shape {
     date_created: false,
     known_uuids: false,
     collated: false,
+    tells: false,
 };
 
 /// A [`Harness`] over the functions above; `$fresh` opens a store of its own.
@@ -141,8 +142,11 @@ macro_rules! sql_harness {
             }
 
             fn shape(&self) -> Shape {
-                self.deployed
-                    .map_or_else(Shape::default, |deployed| deployed.shape)
+                let deployed = self.deployed.map(|deployed| deployed.shape);
+                Shape {
+                    tells: <$database>::NOTIFY.is_some(),
+                    ..deployed.unwrap_or_default()
+                }
             }
 
             async fn load(&self, store: &Self::Store, rows: &Rows) {

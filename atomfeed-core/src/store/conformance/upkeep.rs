@@ -182,3 +182,27 @@ pub async fn ids_continue_after_the_lost_ones<H: Harness>(harness: &H) {
     let position = store.position_below(&FeedScope::All, 105).await;
     assert_eq!(position.expect("read"), hole.end);
 }
+
+/// What pages are rendered with is kept by public URL, however long that is; another is told once.
+pub async fn another_fingerprint_is_noticed_once<H: Harness>(harness: &H) {
+    let store = harness.store().await;
+    let urls = [
+        "http://emr/feed".to_owned(),
+        format!("http://emr/{}", "é".repeat(3_000)),
+    ];
+    for url in &urls {
+        for (fingerprint, before) in [
+            ("a", None),
+            ("a", None),
+            ("b", Some("a")),
+            ("b", None),
+            ("a", Some("b")),
+        ] {
+            let kept = store
+                .keep_fingerprint(url, fingerprint)
+                .await
+                .expect("kept");
+            assert_eq!(kept.as_deref(), before, "{fingerprint}");
+        }
+    }
+}

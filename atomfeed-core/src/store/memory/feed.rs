@@ -1,10 +1,13 @@
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use tokio::sync::watch;
 
 use super::MemoryStore;
 use crate::chunking::{ChunkingChange, ChunkingHistory, ChunkingHistoryEntry, ChunkingStrategy};
-use crate::store::{FeedStore, OffsetMarker, RecordRange, StoreError, StoreResult, TimeBounds};
-use crate::{EventRecord, FeedScope};
+use crate::store::{
+    FeedStore, NewsListener, OffsetMarker, RecordRange, StoreError, StoreResult, TimeBounds,
+};
+use crate::{Category, EventRecord, FeedScope};
 
 #[async_trait]
 impl FeedStore for MemoryStore {
@@ -95,6 +98,17 @@ impl FeedStore for MemoryStore {
 
     async fn newest_id(&self) -> StoreResult<i64> {
         Ok(self.shared.read().newest_id())
+    }
+
+    async fn listen(&self) -> StoreResult<Box<dyn NewsListener>> {
+        Ok(Box::new(MemoryListener(self.shared.news.subscribe())))
+    }
+
+    fn one_spelling(&self, category: &Category) -> Category {
+        match self.exact {
+            true => category.clone(),
+            false => category.in_lower_case(),
+        }
     }
 
     async fn newest_timestamp(&self) -> StoreResult<Option<DateTime<Utc>>> {
@@ -196,6 +210,20 @@ impl FeedStore for MemoryStore {
             .write()
             .offset_markers
             .insert(category.to_owned(), marker);
+        Ok(())
+    }
+}
+
+/// Hears of what transactions of this process publish.
+struct MemoryListener(watch::Receiver<()>);
+
+#[async_trait]
+impl NewsListener for MemoryListener {
+    async fn heard(&mut self) -> StoreResult<()> {
+        if self.0.changed().await.is_err() {
+            // The store is gone: nobody publishes to it any more.
+            std::future::pending::<()>().await;
+        }
         Ok(())
     }
 }

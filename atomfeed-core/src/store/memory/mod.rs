@@ -14,7 +14,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 
 use self::tables::Tables;
 pub use self::transaction::MemoryConnection;
@@ -58,6 +58,8 @@ struct Shared {
     tables: RwLock<Tables>,
     /// Held by the one transaction that is open.
     writer: Arc<Mutex<()>>,
+    /// Told when a transaction has published events.
+    news: watch::Sender<()>,
 }
 
 impl Shared {

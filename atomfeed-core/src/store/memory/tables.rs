@@ -26,6 +26,8 @@ pub(super) struct Tables {
     /// By feed and the id that the jump ended with.
     pub(super) holes: BTreeMap<(String, i64), Hole>,
     pub(super) revision: u64,
+    /// By public URL.
+    pub(super) fingerprints: BTreeMap<String, String>,
     pub(super) offset_markers: BTreeMap<String, OffsetMarker>,
     pub(super) markers: BTreeMap<String, Marker>,
     pub(super) failed: BTreeMap<i64, FailedEvent>,

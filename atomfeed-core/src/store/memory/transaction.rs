@@ -87,6 +87,7 @@ impl MemoryConnection {
             last_failed_id,
             last_retry_id,
         } = self.pending;
+        let has_events = !records.is_empty();
         let mut tables = self.shared.write();
         for record in records {
             tables.insert_record(record);
@@ -102,6 +103,10 @@ impl MemoryConnection {
         apply(&mut tables.rows, rows);
         tables.last_failed_id = last_failed_id.unwrap_or(tables.last_failed_id);
         tables.last_retry_id = last_retry_id.unwrap_or(tables.last_retry_id);
+        drop(tables);
+        if has_events {
+            self.shared.news.send_replace(());
+        }
     }
 
     pub(super) fn publish(&mut self, event: &NewEvent, now: DateTime<Utc>) -> StoreResult<()> {

@@ -30,6 +30,17 @@ impl UpkeepStore for MemoryStore {
         })
     }
 
+    async fn keep_fingerprint(
+        &self,
+        public_url: &str,
+        fingerprint: &str,
+    ) -> StoreResult<Option<String>> {
+        let mut tables = self.shared.write();
+        let fingerprints = &mut tables.fingerprints;
+        let before = fingerprints.insert(public_url.to_owned(), fingerprint.to_owned());
+        Ok(before.filter(|before| before != fingerprint))
+    }
+
     async fn keep_hole(&self, scope: &FeedScope, hole: Hole) -> StoreResult<()> {
         let mut tables = self.shared.write();
         let at = (self.key(scope), hole.end.event_id);

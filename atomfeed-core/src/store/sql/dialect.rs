@@ -5,7 +5,7 @@ use sqlx::{Connection, Database, SqlStr};
 use super::SqlStore;
 use super::layout::Column;
 use super::value::{Row, Value};
-use crate::store::StoreResult;
+use crate::store::{HearsNothing, NewsListener, StoreResult};
 
 /// How a database runs the statements of the store.
 pub trait Dialect: Database<Connection: Connection<Database = Self>> {
@@ -153,6 +153,13 @@ pub trait Dialect: Database<Connection: Connection<Database = Self>> {
     /// The column category of `event_records`, so that texts that differ are told apart, whatever they
     /// are to the column.
     const SPELLING: &'static str = "category";
+
+    /// Listens for what [`NOTIFY`](Self::NOTIFY) tells, where there is that.
+    fn listen(
+        _store: &SqlStore<Self>,
+    ) -> impl Future<Output = StoreResult<Box<dyn NewsListener>>> + Send {
+        std::future::ready(Ok(Box::new(HearsNothing) as Box<dyn NewsListener>))
+    }
 
     /// What a column holds.
     fn column(found: &Found) -> Column;

@@ -7,9 +7,10 @@ use crate::chunking::{
     ChunkingChange, ChunkingHistory, ChunkingHistoryEntry, ChunkingStrategy, InvalidChunkingHistory,
 };
 use crate::store::{
-    FeedStore, OffsetMarker, RecordRange, StoreError, StoreErrorKind, StoreResult, TimeBounds,
+    FeedStore, NewestEvent, NewsListener, OffsetMarker, RecordRange, StoreError, StoreErrorKind,
+    StoreResult, TimeBounds,
 };
-use crate::{EventRecord, FeedScope};
+use crate::{Category, EventRecord, FeedScope};
 
 /// A statement over the rows of a feed: all of them, or those of a category in any spelling. The
 /// category is the first value that is bound. `$by_id` says that the ids lie close together.
@@ -39,6 +40,8 @@ const SELECT_HISTORY: &str = "SELECT chunk_length, start FROM {s}chunking_histor
 const INSERT_HISTORY: &str = "INSERT INTO {s}chunking_history (chunk_length, start) VALUES (?, ?)";
 
 const NEWEST_ID: &str = "SELECT id FROM {s}event_records WHERE id <= ? {shown}
+    ORDER BY id DESC LIMIT 1";
+const NEWEST_EVENT: &str = "SELECT id, uuid FROM {s}event_records WHERE id <= ? {shown}
     ORDER BY id DESC LIMIT 1";
 const NEWEST_TIMESTAMP: &str = "SELECT MAX(timestamp) FROM {s}event_records WHERE id <= ? {shown}";
 const COUNT_ALL: &str = "SELECT COUNT(*) FROM {s}event_records WHERE id > ? {shown}";
@@ -258,6 +261,28 @@ impl<D: Dialect> FeedStore for SqlStore<D> {
             .map(|mut row| row.int())
             .transpose()?;
         Ok(newest.flatten().unwrap_or_default())
+    }
+
+    async fn newest_event(&self) -> StoreResult<Option<NewestEvent>> {
+        let values = vec![self.shown_through().await?.into()];
+        let rows = self
+            .read("reading the newest event", NEWEST_EVENT, values)
+            .await?;
+        let newest = rows.into_iter().next().map(|mut row| {
+            StoreResult::Ok(NewestEvent {
+                id: row.required_int()?,
+                uuid: row.text_as_far_as_it_is()?.0.unwrap_or_default(),
+            })
+        });
+        newest.transpose()
+    }
+
+    async fn listen(&self) -> StoreResult<Box<dyn NewsListener>> {
+        D::listen(self).await
+    }
+
+    fn one_spelling(&self, category: &Category) -> Category {
+        self.statements.matching().one_spelling(category)
     }
 
     async fn newest_timestamp(&self) -> StoreResult<Option<DateTime<Utc>>> {

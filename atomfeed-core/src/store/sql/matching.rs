@@ -1,6 +1,6 @@
 use super::Dialect;
 use super::value::Value;
-use crate::FeedScope;
+use crate::{Category, FeedScope};
 
 /// How the events of a category are found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -48,6 +48,16 @@ impl Matching {
             (Self::Collation, Some(category)) if category.as_str().is_ascii() => category.folded(),
             (Self::Collation, Some(category)) => format!("\u{2}{}", category.as_str()),
             (_, Some(category)) => format!("\u{1}{}", category.as_str()),
+        }
+    }
+
+    /// Of the spellings that are one feed, one that is the same for all of them, as far as that can be
+    /// told.
+    pub(super) fn one_spelling(self, category: &Category) -> Category {
+        match self {
+            Self::Folded => category.in_lower_case(),
+            Self::Collation if category.as_str().is_ascii() => category.in_lower_case(),
+            Self::Collation | Self::Exact | Self::ExactBytes => category.clone(),
         }
     }
 }

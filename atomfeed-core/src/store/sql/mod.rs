@@ -13,6 +13,8 @@ mod feed;
 mod hand_back;
 mod horizon;
 mod layout;
+#[cfg(feature = "postgres")]
+mod listener;
 mod matching;
 mod migrations;
 #[cfg(feature = "mysql")]

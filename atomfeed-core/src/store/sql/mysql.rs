@@ -34,6 +34,11 @@ const BESIDE: &[File] = &[
         "consumers",
         include_str!("../../../migrations/mysql/0003_consumers.sql"),
     ),
+    (
+        4,
+        "fingerprints",
+        include_str!("../../../migrations/mysql/0004_fingerprints.sql"),
+    ),
 ];
 const TABLES: &[File] = &[(
     2,

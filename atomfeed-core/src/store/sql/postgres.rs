@@ -10,10 +10,11 @@ use super::consumer::update_marker;
 use super::dialect::{Dialect, Found, Transactions, primitives};
 use super::error::Doing;
 use super::layout::{Alphabet, Column};
+use super::listener::PostgresListener;
 use super::migrations::{self, File};
 use super::value::{Row, Value};
 use super::{SchemaName, SqlStore, pool_options};
-use crate::store::{StoreError, StoreErrorKind, StoreResult};
+use crate::store::{NewsListener, StoreError, StoreErrorKind, StoreResult};
 
 /// Events, markers and failures in PostgreSQL.
 ///
@@ -32,6 +33,11 @@ const BESIDE: &[File] = &[
         3,
         "consumers",
         include_str!("../../../migrations/postgres/0003_consumers.sql"),
+    ),
+    (
+        4,
+        "fingerprints",
+        include_str!("../../../migrations/postgres/0004_fingerprints.sql"),
     ),
 ];
 const TABLES: &[File] = &[(
@@ -186,6 +192,10 @@ impl Dialect for Postgres {
             Some(code) => code.starts_with("22") || code.starts_with("23") || code == "54000",
             None => false,
         }
+    }
+
+    async fn listen(store: &PostgresStore) -> StoreResult<Box<dyn NewsListener>> {
+        Ok(Box::new(PostgresListener::of(store).await?))
     }
 
     fn column(found: &Found) -> Column {

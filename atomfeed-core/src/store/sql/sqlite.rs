@@ -40,6 +40,11 @@ const BESIDE: &[File] = &[
         "consumers",
         include_str!("../../../migrations/sqlite/0003_consumers.sql"),
     ),
+    (
+        4,
+        "fingerprints",
+        include_str!("../../../migrations/sqlite/0004_fingerprints.sql"),
+    ),
 ];
 const TABLES: &[File] = &[(
     2,

@@ -36,6 +36,13 @@ const SELECT_HOLES: &str = "SELECT after_count, event_id, event_count FROM {s}at
 const INSERT_HOLE: &str = "INSERT {unless} INTO {s}atomfeed_holes
     (feed, event_id, after_count, event_count) VALUES (?, ?, ?, ?) {there}";
 
+const SELECT_FINGERPRINT: &str =
+    "SELECT fingerprint FROM {s}atomfeed_fingerprints WHERE url_key = ?";
+const UPDATE_FINGERPRINT: &str =
+    "UPDATE {s}atomfeed_fingerprints SET fingerprint = ? WHERE url_key = ?";
+const INSERT_FINGERPRINT: &str = "INSERT {unless} INTO {s}atomfeed_fingerprints
+    (url_key, public_url, fingerprint) VALUES (?, ?, ?) {there}";
+
 const OLD_EVENTS: &str = "SELECT id, category, timestamp FROM {s}event_records
     WHERE id > ? AND id <= ? ORDER BY id LIMIT ?";
 
@@ -122,6 +129,34 @@ impl<D: Dialect> UpkeepStore for SqlStore<D> {
             }
         }
         Ok(breaks)
+    }
+
+    async fn keep_fingerprint(
+        &self,
+        public_url: &str,
+        fingerprint: &str,
+    ) -> StoreResult<Option<String>> {
+        let doing = || format!("keeping what the pages at {public_url} are rendered with");
+        // What an index holds, however long the URL.
+        let key = Uuid::new_v5(&Uuid::NAMESPACE_URL, public_url.as_bytes()).to_string();
+        let mut conn = self.connection().await?;
+        let values = vec![key.as_str().into()];
+        let rows = self.fetch(&mut conn, doing, SELECT_FINGERPRINT, values);
+        let before = rows.await?.into_iter().next().map(|mut row| row.text());
+        let before = before.transpose()?.flatten();
+        if before.as_deref() == Some(fingerprint) {
+            return Ok(None);
+        }
+        let values = match before {
+            Some(_) => vec![fingerprint.into(), key.as_str().into()],
+            None => vec![key.as_str().into(), public_url.into(), fingerprint.into()],
+        };
+        let statement = match before {
+            Some(_) => UPDATE_FINGERPRINT,
+            None => INSERT_FINGERPRINT,
+        };
+        self.execute(&mut conn, doing, statement, values).await?;
+        Ok(before)
     }
 
     async fn keep_hole(&self, scope: &FeedScope, hole: Hole) -> StoreResult<()> {

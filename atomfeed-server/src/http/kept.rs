@@ -1,0 +1,315 @@
+//! Pages that were rendered, kept for the next who asks.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use atomfeed_core::FeedScope;
+use bytes::Bytes;
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+use tokio::sync::{Mutex as AsyncMutex, MutexGuard as AsyncMutexGuard};
+
+use super::coding::Coding;
+use super::moments::Moments;
+use crate::page::{Asked, Facts, Rendered};
+use crate::service::Moment;
+use crate::{EventFeedService, FeedError};
+
+/// The pages of a service, as they were rendered, in every coding that was asked for, up to so many bytes.
+///
+/// A sealed page is answered from here without a question to the database, for as long as this process
+/// has not seen that pages were pruned or lost. Another is asked for again: what it hangs on, and, if that
+/// has changed, whether there is an event behind its newest.
+#[derive(Debug)]
+pub(super) struct KeptPages {
+    service: EventFeedService,
+    bytes: Cache<Key, Kept, ByBytes>,
+    /// What is known of pages that still change, by the moment of which it is known.
+    unsealed: Mutex<HashMap<(FeedScope, Asked), Known>>,
+    /// One of these is held by who renders a page: the others wait for what that brings.
+    rendering: Vec<AsyncMutex<()>>,
+    hasher: RandomState,
+    pub(super) moments: Moments,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Key {
+    scope: FeedScope,
+    asked: Asked,
+    coding: Coding,
+}
+
+/// A page, in one coding.
+#[derive(Debug, Clone)]
+pub(super) struct Kept {
+    pub(super) facts: Arc<Facts>,
+    pub(super) body: Bytes,
+    /// The revision of the feeds that was seen before it was read.
+    revision: u64,
+}
+
+#[derive(Debug, Clone)]
+struct Known {
+    moment: Arc<Moment>,
+    facts: Arc<Facts>,
+}
+
+/// A page that is known, and, if it is at hand, its bytes.
+#[derive(Debug, Clone)]
+pub(super) struct Found {
+    pub(super) facts: Arc<Facts>,
+    body: Option<Bytes>,
+}
+
+#[derive(Debug, Clone)]
+struct ByBytes;
+
+/// What a page takes beside its bytes, roughly.
+const OVERHEAD: u64 = 400;
+
+impl Weighter<Key, Kept> for ByBytes {
+    fn weight(&self, _: &Key, kept: &Kept) -> u64 {
+        OVERHEAD + kept.body.len() as u64
+    }
+}
+
+/// Of so many pages, what is known is kept without their bytes. Who asks for feeds that nobody publishes to
+/// must not fill the memory.
+const MAX_UNSEALED: usize = 1_000;
+
+/// So many pages can be rendered at once, unless two of them share a lock.
+const AT_ONCE: usize = 64;
+
+/// A page of usual size, in bytes: by it the cache guesses how many it will hold.
+const USUAL: u64 = 16 << 10;
+
+impl KeptPages {
+    pub(super) fn new(service: EventFeedService, max_bytes: u64) -> Self {
+        let pages = usize::try_from(max_bytes / USUAL).unwrap_or(usize::MAX);
+        Self {
+            moments: Moments::of(service.clone()),
+            service,
+            bytes: Cache::with_weighter(pages.clamp(16, 100_000), max_bytes, ByBytes),
+            unsealed: Mutex::default(),
+            rendering: (0..AT_ONCE).map(|_| AsyncMutex::default()).collect(),
+            hasher: RandomState::new(),
+        }
+    }
+
+    /// The page as it is now; or, of the newest page, as it was at a moment or later.
+    pub(super) async fn find(
+        &self,
+        scope: &FeedScope,
+        asked: Asked,
+        coding: Coding,
+        since: Option<&Arc<Moment>>,
+    ) -> Result<Found, FeedError> {
+        let key = Key {
+            scope: scope.clone(),
+            asked,
+            coding,
+        };
+        if let Some(kept) = self.sealed(&key) {
+            return Ok(kept.into());
+        }
+        match asked {
+            Asked::Recent => {
+                let moment = match since {
+                    Some(moment) => Arc::clone(moment),
+                    None => self.moments.now().await?,
+                };
+                self.find_unsealed(key, moment).await
+            }
+            Asked::Number(_) if self.known(&key).is_some() => {
+                let moment = self.moments.now().await?;
+                self.find_unsealed(key, moment).await
+            }
+            Asked::Number(_) => self.find_numbered(key).await,
+        }
+    }
+
+    /// The bytes of a page that was found; of one that is not sealed, those of a later one, if it has
+    /// become another meanwhile.
+    pub(super) async fn bytes(
+        &self,
+        scope: &FeedScope,
+        asked: Asked,
+        coding: Coding,
+        found: Found,
+    ) -> Result<(Arc<Facts>, Bytes), FeedError> {
+        if let Some(body) = found.body {
+            return Ok((found.facts, body));
+        }
+        let key = Key {
+            scope: scope.clone(),
+            asked,
+            coding,
+        };
+        let _turn = self.turn(&key).await;
+        if let Some(kept) = self.bytes.get(&key).filter(|kept| kept.is_of(&found.facts)) {
+            return Ok((kept.facts, kept.body));
+        }
+        let identity = Key {
+            coding: Coding::Identity,
+            ..key.clone()
+        };
+        let plain = self.bytes.get(&identity);
+        let plain = match plain.filter(|kept| kept.is_of(&found.facts)) {
+            Some(kept) => kept,
+            None => self.render(&identity).await?,
+        };
+        let coded = self.encode(plain, &key).await?;
+        Ok((coded.facts, coded.body))
+    }
+
+    /// A sealed page, if it is at hand in the coding that is asked for.
+    fn sealed(&self, key: &Key) -> Option<Kept> {
+        let revision = self.service.revision_seen();
+        let kept = self.bytes.get(key);
+        kept.filter(|kept| kept.facts.is_sealed() && kept.revision == revision)
+    }
+
+    /// A page of which it is not known that it still changes.
+    async fn find_numbered(&self, key: Key) -> Result<Found, FeedError> {
+        let _turn = self.turn(&key).await;
+        if let Some(kept) = self.sealed(&key) {
+            return Ok(kept.into());
+        }
+        if self.known(&key).is_some() {
+            let moment = self.moments.now().await?;
+            return self.find_at(&key, moment).await;
+        }
+        let identity = Key {
+            coding: Coding::Identity,
+            ..key.clone()
+        };
+        let plain = match self.sealed(&identity) {
+            Some(kept) => kept,
+            None => self.render(&identity).await?,
+        };
+        if !plain.facts.is_sealed() {
+            // It was read before the moment is known of which it is said to be: once more.
+            let moment = self.moments.now().await?;
+            return self.find_at(&key, moment).await;
+        }
+        Ok(self.encode(plain, &key).await?.into())
+    }
+
+    async fn find_unsealed(&self, key: Key, moment: Arc<Moment>) -> Result<Found, FeedError> {
+        if let Some(known) = self.known(&key).filter(|known| known.moment == moment) {
+            return Ok(self.at_hand(&key, known.facts));
+        }
+        let _turn = self.turn(&key).await;
+        self.find_at(&key, moment).await
+    }
+
+    /// A page as it is since a moment, looked for by who has the turn.
+    async fn find_at(&self, key: &Key, moment: Arc<Moment>) -> Result<Found, FeedError> {
+        if let Some(known) = self.known(key) {
+            let is_still = known.moment == moment || self.is_still(key, &known, &moment).await?;
+            if is_still {
+                self.know(key, moment, &known.facts);
+                return Ok(self.at_hand(key, known.facts));
+            }
+        }
+        let identity = Key {
+            coding: Coding::Identity,
+            ..key.clone()
+        };
+        let kept = self.render(&identity).await?;
+        if !kept.facts.is_sealed() {
+            self.know(key, moment, &kept.facts);
+        }
+        Ok(self.at_hand(key, kept.facts))
+    }
+
+    /// Whether a page is what it was, though something has happened since.
+    async fn is_still(&self, key: &Key, known: &Known, moment: &Moment) -> Result<bool, FeedError> {
+        if moment.is_of_time() || !moment.differs_by_events(&known.moment) {
+            return Ok(false);
+        }
+        let newest = known.facts.newest_id;
+        Ok(!self.service.has_events_behind(&key.scope, newest).await?)
+    }
+
+    async fn render(&self, key: &Key) -> Result<Kept, FeedError> {
+        let revision = self.service.revision_seen();
+        let Rendered { facts, body } = self.service.render(&key.scope, key.asked).await?;
+        let kept = Kept {
+            facts: Arc::new(facts),
+            body,
+            revision,
+        };
+        if !kept.facts.is_page_0() {
+            self.bytes.insert(key.clone(), kept.clone());
+        }
+        Ok(kept)
+    }
+
+    async fn encode(&self, plain: Kept, key: &Key) -> Result<Kept, FeedError> {
+        if key.coding == Coding::Identity {
+            return Ok(plain);
+        }
+        let body = key
+            .coding
+            .encode(plain.body)
+            .await
+            .map_err(FeedError::Coding)?;
+        let kept = Kept { body, ..plain };
+        if !kept.facts.is_page_0() {
+            self.bytes.insert(key.clone(), kept.clone());
+        }
+        Ok(kept)
+    }
+
+    fn at_hand(&self, key: &Key, facts: Arc<Facts>) -> Found {
+        let kept = self.bytes.get(key).filter(|kept| kept.is_of(&facts));
+        Found {
+            body: kept.map(|kept| kept.body),
+            facts,
+        }
+    }
+
+    fn known(&self, key: &Key) -> Option<Known> {
+        let unsealed = self.unsealed();
+        unsealed.get(&(key.scope.clone(), key.asked)).cloned()
+    }
+
+    fn know(&self, key: &Key, moment: Arc<Moment>, facts: &Arc<Facts>) {
+        // What stands for no event hangs on the day, too.
+        if facts.is_page_0() {
+            return;
+        }
+        let mut unsealed = self.unsealed();
+        if unsealed.len() >= MAX_UNSEALED {
+            unsealed.clear();
+        }
+        let facts = Arc::clone(facts);
+        unsealed.insert((key.scope.clone(), key.asked), Known { moment, facts });
+    }
+
+    fn unsealed(&self) -> MutexGuard<'_, HashMap<(FeedScope, Asked), Known>> {
+        self.unsealed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn turn(&self, key: &Key) -> AsyncMutexGuard<'_, ()> {
+        let place = self.hasher.hash_one((&key.scope, key.asked)) as usize % AT_ONCE;
+        self.rendering[place].lock().await
+    }
+}
+
+impl Kept {
+    fn is_of(&self, facts: &Facts) -> bool {
+        self.facts.tag == facts.tag
+    }
+}
+
+impl From<Kept> for Found {
+    fn from(kept: Kept) -> Self {
+        Self {
+            facts: kept.facts,
+            body: Some(kept.body),
+        }
+    }
+}
