@@ -1,6 +1,10 @@
 use std::error::Error;
 use std::time::Duration;
 
+use http::HeaderMap;
+
+use super::headers::retry_after_of;
+
 /// Why a page could not be fetched.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -14,6 +18,8 @@ pub enum FetchError {
         hint: &'static str,
         /// How the answer begins.
         body: String,
+        /// How long it asks to be left alone (`Retry-After`, RFC 9110 §10.2.3); an hour at most.
+        retry_after: Option<Duration>,
     },
     /// The server did not answer in time.
     #[error("the server did not answer within {limit:?}: see whether it is up, or allow more time")]
@@ -61,18 +67,47 @@ pub enum FetchError {
 }
 
 impl FetchError {
-    pub(crate) fn status(status: u16, body: &[u8]) -> Self {
+    /// Whether trying again soon may help: no connection came about or it broke, time ran out, the body
+    /// broke off, or the server says that it is busy or that what stands behind it is away (408, 429, 502,
+    /// 503, 504).
+    ///
+    /// Not so for 500, with which servers of this family also answer what they can never give: where a
+    /// resource is concerned, that is an affair of its event.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Timeout { .. } | Self::Connection(_) | Self::Body(_) => true,
+            Self::Status { status, .. } => matches!(status, 408 | 429 | 502 | 503 | 504),
+            _ => false,
+        }
+    }
+
+    /// How long the server asks to be left alone (`Retry-After`, RFC 9110 §10.2.3); an hour at most.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Status { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
+    pub(crate) fn status(status: u16, headers: &HeaderMap, body: &[u8]) -> Self {
         let hint = match status {
+            304 => "it says that the page has not changed, and was not asked that",
             401 => "it wants a login; give user and password",
             403 => "this login may not read the feed",
             404 => "there is no such page; see whether the address is right",
             410 => "the page is gone: it was pruned, or lost; start at a later one",
+            429 => "it is asked too often; it is asked less often for a while",
             500..600 => "it has a problem of its own; its log says which",
             _ => "this is no page of a feed",
         };
         let mut body: String = String::from_utf8_lossy(body).chars().take(200).collect();
         body.retain(|character| !character.is_control());
-        Self::Status { status, hint, body }
+        Self::Status {
+            status,
+            hint,
+            body,
+            retry_after: retry_after_of(headers),
+        }
     }
 }
 

@@ -2,11 +2,12 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use atomfeed_core::FeedUri;
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, LOCATION};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, StatusCode};
 use url::{Origin, Url};
 
+use super::headers::location;
 use super::{FeedSource, FetchError, MAX_PAGE, PageRequest, PageResponse};
 
 /// How much of an answer that is no page is read, to be shown.
@@ -167,6 +168,11 @@ impl HttpFeedSourceBuilder {
         is_https(&self.feed_origin) || self.allowed_origins.iter().any(is_https)
     }
 
+    /// For how long a server may be silent on purpose: with time left to answer.
+    fn longest_wait(&self) -> Duration {
+        self.read_timeout.min(self.total_timeout) / 4 * 3
+    }
+
     fn allows(&self, origin: &Origin) -> bool {
         *origin == self.feed_origin || self.allowed_origins.contains(origin)
     }
@@ -176,21 +182,32 @@ impl HttpFeedSourceBuilder {
 impl FeedSource for HttpFeedSource {
     async fn fetch(&self, page: &PageRequest) -> Result<PageResponse, FetchError> {
         let mut begun = Instant::now();
-        let mut response = self.get(&page.url, begun).await?;
+        let mut response = self.get(page, &page.url, begun).await?;
+        let mut redirected = None;
         if redirects(response.status()) {
-            let target = self.redirect_target(&page.url, response.headers())?;
+            let target = self.redirect_target(page, response.headers())?;
             begun = Instant::now();
-            response = self.get(&target, begun).await?;
+            response = self.get(page, &target, begun).await?;
+            redirected = Some(target);
             if redirects(response.status()) {
                 return Err(FetchError::Redirect {
                     location: location(response.headers()),
                 });
             }
         }
+        let is_from = |response: PageResponse| match redirected {
+            Some(url) => response.redirected_to(url),
+            None => response,
+        };
+        if response.status() == StatusCode::NOT_MODIFIED && page.etag.is_some() {
+            let response = PageResponse::not_modified().with_headers(response.headers());
+            return Ok(is_from(response));
+        }
         if response.status() != StatusCode::OK {
             let status = response.status().as_u16();
+            let headers = response.headers().clone();
             let body = beginning(response).await;
-            return Err(FetchError::status(status, &body));
+            return Err(FetchError::status(status, &headers, &body));
         }
         let content_type = response.headers().get(CONTENT_TYPE);
         let content_type = content_type
@@ -198,12 +215,18 @@ impl FeedSource for HttpFeedSource {
             .map(str::to_owned);
         let headers = response.headers().clone();
         let body = self.read(response, begun).await?;
-        Ok(PageResponse::new(content_type, body).with_headers(&headers))
+        let response = PageResponse::new(content_type, body).with_headers(&headers);
+        Ok(is_from(response))
     }
 }
 
 impl HttpFeedSource {
-    async fn get(&self, url: &Url, begun: Instant) -> Result<Response, FetchError> {
+    async fn get(
+        &self,
+        page: &PageRequest,
+        url: &Url,
+        begun: Instant,
+    ) -> Result<Response, FetchError> {
         let settings = &self.settings;
         let origin = url.origin();
         if !settings.allows(&origin) {
@@ -214,6 +237,7 @@ impl HttpFeedSource {
         }
         let accept = atomfeed_core::atom::FEED_MEDIA_TYPE;
         let mut request = self.client.get(url.clone()).header(ACCEPT, accept);
+        request = request.headers(page.headers(settings.longest_wait()));
         if let Some((user, password)) = &settings.basic_auth
             && origin == settings.feed_origin
         {
@@ -225,10 +249,10 @@ impl HttpFeedSource {
             .map_err(|error| self.failed(error, begun))
     }
 
-    fn redirect_target(&self, from: &Url, headers: &HeaderMap) -> Result<Url, FetchError> {
+    fn redirect_target(&self, page: &PageRequest, headers: &HeaderMap) -> Result<Url, FetchError> {
         let location = location(headers);
-        match from.join(&location) {
-            Ok(target) if self.settings.redirects => Ok(target),
+        match page.url.join(&location) {
+            Ok(target) if self.settings.redirects || page.follow_redirect => Ok(target),
             _ => Err(FetchError::Redirect { location }),
         }
     }
@@ -278,15 +302,4 @@ async fn beginning(mut response: Response) -> Vec<u8> {
     }
     body.truncate(MAX_ERROR_BODY);
     body
-}
-
-fn location(headers: &HeaderMap) -> String {
-    let location = headers
-        .get(LOCATION)
-        .map(|value| value.as_bytes())
-        .unwrap_or_default();
-    String::from_utf8_lossy(location)
-        .chars()
-        .take(500)
-        .collect()
 }

@@ -1,15 +1,19 @@
 use std::error::Error;
 use std::fmt;
 use std::future::poll_fn;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE};
-use http::{Request, Response};
+use http::header::{ACCEPT, CONTENT_TYPE, LOCATION};
+use http::response::Parts;
+use http::{Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use tower_service::Service;
+use url::Url;
 
+use super::headers::location;
 use super::{FeedSource, FetchError, MAX_PAGE, PageRequest, PageResponse};
 
 /// Fetches pages from an HTTP service in the same process, an `axum::Router` for one, without a
@@ -59,10 +63,52 @@ where
     B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send,
 {
     async fn fetch(&self, page: &PageRequest) -> Result<PageResponse, FetchError> {
-        let request = Request::get(&page.url[url::Position::BeforePath..url::Position::AfterQuery])
+        let (mut head, mut body) = self.get(page, &page.url).await?;
+        let mut redirected = None;
+        if page.follow_redirect
+            && head.status.is_redirection()
+            && head.headers.contains_key(LOCATION)
+        {
+            let location = location(&head.headers);
+            let Ok(target) = page.url.join(&location) else {
+                return Err(FetchError::Redirect { location });
+            };
+            (head, body) = self.get(page, &target).await?;
+            redirected = Some(target);
+        }
+        let response = match head.status {
+            StatusCode::NOT_MODIFIED if page.etag.is_some() => PageResponse::not_modified(),
+            status if status.is_success() => {
+                let content_type = head.headers.get(CONTENT_TYPE);
+                let content_type = content_type.and_then(|value| value.to_str().ok());
+                PageResponse::new(content_type.map(str::to_owned), body)
+            }
+            status => return Err(FetchError::status(status.as_u16(), &head.headers, &body)),
+        };
+        let response = response.with_headers(&head.headers);
+        Ok(match redirected {
+            Some(url) => response.redirected_to(url),
+            None => response,
+        })
+    }
+}
+
+impl<S> InProcessFeedSource<S> {
+    async fn get<B>(&self, page: &PageRequest, url: &Url) -> Result<(Parts, Bytes), FetchError>
+    where
+        S: Service<Request<Empty<Bytes>>, Response = Response<B>, Future: Send>
+            + Clone
+            + Send
+            + Sync,
+        S::Error: Into<Box<dyn Error + Send + Sync>>,
+        B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send,
+    {
+        let mut request = Request::get(&url[url::Position::BeforePath..url::Position::AfterQuery])
             .header(ACCEPT, atomfeed_core::atom::FEED_MEDIA_TYPE)
             .body(Empty::new())
             .map_err(|error| FetchError::Source(error.into()))?;
+        // However long it takes, nobody here loses patience.
+        request.headers_mut().extend(page.headers(Duration::MAX));
         let mut service = self.service.clone();
         let failed = |error: S::Error| FetchError::Source(error.into());
         poll_fn(|context| service.poll_ready(context))
@@ -80,13 +126,6 @@ where
             }
             Err(error) => return Err(FetchError::Source(error)),
         };
-        if !head.status.is_success() {
-            return Err(FetchError::status(head.status.as_u16(), &body));
-        }
-        let content_type = head
-            .headers
-            .get(CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok());
-        Ok(PageResponse::new(content_type.map(str::to_owned), body).with_headers(&head.headers))
+        Ok((head, body))
     }
 }
