@@ -60,7 +60,9 @@ impl FeedUri {
     pub fn named(&self, name: &str) -> Self {
         let mut url = self.url.clone();
         url.set_fragment(Some(name));
-        let before = self.text.split('#').next().unwrap_or_default();
+        // What the URL standard leaves out at either end of a text would be in the middle of this one.
+        let text = self.text.trim_matches(|letter| letter <= ' ');
+        let before = text.split('#').next().unwrap_or_default();
         let text = format!("{before}#{}", url.fragment().unwrap_or_default());
         Self { text, url }
     }
@@ -151,5 +153,13 @@ mod tests {
             "HTTP://emr:80/feed/../feed/recent?a=1#b"
         );
         assert_ne!(feed, named);
+    }
+
+    #[test]
+    fn a_name_changes_no_address_that_was_given_with_space_around_it() {
+        let feed = FeedUri::new(" http://emr/feed/recent\r\n").unwrap();
+        let named = feed.named("billing");
+        assert_eq!(named.as_str(), "http://emr/feed/recent#billing");
+        assert_eq!(FeedUri::new(named.as_str()).unwrap(), named);
     }
 }
