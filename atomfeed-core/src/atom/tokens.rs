@@ -75,6 +75,10 @@ impl<'a> Tokens<'a> {
 
     /// Opens the root element.
     pub(super) fn root(&mut self) -> Result<Element, ReadError> {
+        // The parser passes over a second byte order mark as over a first, without counting it.
+        if self.document.starts_with('\u{FEFF}') {
+            return Err(self.malformed("text before the root element"));
+        }
         match self.next_markup()? {
             Token::Open(element) => Ok(element),
             Token::End => Err(self.truncated()),

@@ -31,6 +31,7 @@ macro_rules! refuses {
 refuses! {
     nothing: "" => ReadError::Truncated { .. },
     white_space: " \n " => ReadError::Truncated { .. },
+    two_byte_order_marks: "\u{FEFF}\u{FEFF}<feed a='b'/>" => ReadError::Malformed { .. },
     no_xml: "hello" => ReadError::Malformed { .. },
     mismatched_tags: with("<id></title>") => ReadError::Malformed { .. },
     junk_after_the_root: with("") + "<x/>" => ReadError::Malformed { .. },
