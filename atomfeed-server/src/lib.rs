@@ -17,6 +17,8 @@ pub use config::FeedConfig;
 pub use error::FeedError;
 #[cfg(feature = "http")]
 pub use http::{Audience, FeedRouter};
+#[cfg(feature = "serve")]
+pub use http::{ClientAddress, FeedServer, PeerAddress, ServerLimits};
 pub use page::Page;
 pub use publisher::Publisher;
 pub use sequencer::Sequencer;

@@ -10,6 +10,8 @@ mod list;
 mod moments;
 mod prefer;
 mod response;
+#[cfg(feature = "serve")]
+mod server;
 mod waiting;
 
 use std::sync::Arc;
@@ -33,6 +35,9 @@ use self::kept::{Found, KeptPages};
 use self::waiting::Waiting;
 use crate::page::Asked;
 use crate::{EventFeedService, FeedError};
+
+#[cfg(feature = "serve")]
+pub use server::{ClientAddress, FeedServer, PeerAddress, ServerLimits};
 
 /// The feeds of a service as an [`axum::Router`].
 ///

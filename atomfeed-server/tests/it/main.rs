@@ -1,15 +1,21 @@
-//! The server against what it promises: golden pages, sealed pages, time chunks, HTTP.
+//! The server against what it promises: golden pages, sealed pages, time chunks, HTTP, limits.
 
 #![allow(clippy::unwrap_used)]
 
 mod cached;
+mod client_addresses;
 mod conditional;
+mod desk;
 mod feeds;
 mod golden;
 mod history;
+mod hostile_client;
 mod http;
 mod meanwhile;
 mod sealed;
+mod served;
+mod server_limits;
+mod server_stops;
 mod stepped;
 mod time_chunks;
 mod upkeep;
