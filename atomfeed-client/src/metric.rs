@@ -7,6 +7,7 @@ use atomfeed_core::store::FeedStatus;
 use metrics::{counter, gauge, histogram};
 
 use crate::Processed;
+use crate::source::PageResponse;
 
 pub(crate) fn events(feed: &FeedUri, counted: Processed) {
     let outcomes = [
@@ -30,12 +31,17 @@ pub(crate) fn parked(feed: &FeedUri, events: u64) {
     gauge!("atomfeed_parked_events", "feed" => feed.to_string()).set(events as f64);
 }
 
-pub(crate) fn page(feed: &FeedUri, bytes: Option<usize>) {
-    let outcome = if bytes.is_some() { "fetched" } else { "failed" };
+pub(crate) fn page(feed: &FeedUri, page: Option<&PageResponse>) {
+    let outcome = match page {
+        Some(page) if page.not_modified => "unchanged",
+        Some(_) => "fetched",
+        None => "failed",
+    };
     counter!("atomfeed_page_fetches_total", "feed" => feed.to_string(), "outcome" => outcome)
         .increment(1);
-    if let Some(bytes) = bytes {
-        counter!("atomfeed_page_bytes_total", "feed" => feed.to_string()).increment(bytes as u64);
+    if let Some(page) = page {
+        let bytes = page.body.len() as u64;
+        counter!("atomfeed_page_bytes_total", "feed" => feed.to_string()).increment(bytes);
     }
 }
 

@@ -40,7 +40,8 @@ impl AtomFeedClientBuilder {
             worker_timeout: None,
             worker_moves_marker: false,
             backoff: Backoff::default(),
-            schedule: Schedule::every(Duration::from_secs(15)),
+            schedule: Schedule::adaptive(Duration::from_secs(1), Duration::from_secs(15)),
+            wait: Some(Duration::from_secs(30)),
             stop_within: None,
             limits: ReadLimits::default(),
             any_content_type: false,
@@ -175,15 +176,26 @@ impl AtomFeedClientBuilder {
         self
     }
 
-    /// Sets how long [`run`](AtomFeedClient::run) waits between two rounds; else 15 s.
+    /// Sets how long [`run`](AtomFeedClient::run) waits between two rounds, unless the server
+    /// [tells of news](Self::wait_for_news) before.
     pub fn interval(self, interval: Duration) -> Self {
         self.schedule(Schedule::every(interval))
     }
 
-    /// Sets when [`run`](AtomFeedClient::run) begins its rounds; else 15 s after the end of the one
-    /// before. Whichever of this and [`interval`](Self::interval) is set last counts.
+    /// Sets when [`run`](AtomFeedClient::run) begins its rounds; else 1 s after one that had events,
+    /// and up to 15 s after others ([`Schedule::adaptive`]). Whichever of this and [`interval`](Self::interval) is set last counts.
     pub fn schedule(mut self, schedule: Schedule) -> Self {
         self.settings.schedule = schedule;
+        self
+    }
+
+    /// Sets how long the server is asked to wait for something new between two rounds (`Prefer: wait`,
+    /// RFC 7240 §4.3), in whole seconds; else 30 s, or as long as the source has the patience for. Where it
+    /// does wait, an event is here as soon as it is on the feed; where it does not, nothing is lost by
+    /// asking, and it is not asked again for a while. With zero, and with a schedule of
+    /// [set times](Schedule::cron), it is not asked at all.
+    pub fn wait_for_news(mut self, limit: Duration) -> Self {
+        self.settings.wait = Some(limit).filter(|limit| limit.as_secs() > 0);
         self
     }
 

@@ -195,8 +195,8 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
     }
 
     /// Waits, and gives signs of life meanwhile where one consumer is to be at work; ends before its time
-    /// when the feed was lost.
-    pub(super) async fn wait_at_work(&self, wait: impl Future<Output = ()>) {
+    /// when the feed was lost. Says whether there are news, as the wait does.
+    pub(super) async fn wait_at_work(&self, wait: impl Future<Output = bool>) -> bool {
         let Some(lease) = self
             .settings
             .lease
@@ -208,8 +208,9 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             biased;
             lost = self.give_signs_of_life(lease) => {
                 tracing::warn!(feed = %self.feed, %lost, "the feed is followed by another consumer now");
+                false
             }
-            () = wait => {}
+            is_news = wait => is_news,
         }
     }
 

@@ -5,6 +5,7 @@ mod ahead;
 mod apply;
 mod builder;
 mod claim;
+mod head;
 mod held;
 mod intake;
 mod lanes;
@@ -18,6 +19,7 @@ mod retry;
 mod run;
 mod skip;
 mod start;
+mod waiting;
 mod watch;
 
 use std::fmt;
@@ -39,12 +41,14 @@ pub use start::StartPosition;
 
 use self::apply::Batch;
 use self::claim::{Beginning, Claiming};
+use self::head::Head;
 use self::intake::Intake;
 use self::ledger::Ledger;
 use self::outage::{Backoff, Outages};
 use self::pace::Pace;
 use self::pages::{FetchedPage, Pages};
 use self::start::First;
+use self::waiting::Waits;
 use self::watch::Watch;
 use crate::outcome::{Outcome, Processed};
 use crate::schedule::Schedule;
@@ -103,6 +107,7 @@ pub struct AtomFeedClient<C: ?Sized> {
     retry_after: AtomicI64,
     /// Up to where pages were followed back when that was ended by an error.
     followed_back: Mutex<Option<Url>>,
+    waits: Waits,
     /// Of several feeds in one process, so many apply events at once.
     turns: Option<Arc<Semaphore>>,
     /// How many events of the feed are parked, as it was counted last and has grown since.
@@ -126,6 +131,8 @@ struct Settings {
     worker_moves_marker: bool,
     backoff: Backoff,
     schedule: Schedule,
+    /// How long the server is asked to wait for news.
+    wait: Option<Duration>,
     stop_within: Option<Duration>,
     limits: ReadLimits,
     any_content_type: bool,
@@ -162,6 +169,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             source,
             limits: settings.limits,
             any_content_type: settings.any_content_type,
+            head: Head::default(),
         };
         let watch = Arc::new(Watch::of(&feed));
         Self {
@@ -171,6 +179,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             retry_after: AtomicI64::new(0),
             followed_back: Mutex::default(),
             turns: None,
+            waits: Waits::default(),
             pages,
             store: Arc::new(store),
             worker,
@@ -223,7 +232,12 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             self.write_status(true).await;
         }
         match walked {
-            Ok(()) => Ok(processed),
+            Ok(()) => {
+                if !stop.is_cancelled() {
+                    self.pages.head.is_read();
+                }
+                Ok(processed)
+            }
             Err(kind) => Err(ProcessError::new(&self.feed, processed, kind)),
         }
     }

@@ -1,14 +1,17 @@
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use atomfeed_core::atom::{Feed, ReadLimits, read_feed};
 use atomfeed_core::{EntryId, Event, FeedUri};
 use url::Url;
 
-use crate::source::{FeedSource, PageRequest};
+use super::head::{Head, Seen};
+use crate::source::{FeedSource, PageRequest, PageResponse};
 use crate::{ProcessErrorKind, metric};
 
 /// A page of the feed, read.
+#[derive(Debug, Clone)]
 pub(super) struct FetchedPage {
     /// Where it was fetched from.
     url: Url,
@@ -16,9 +19,21 @@ pub(super) struct FetchedPage {
     pub(super) uri: String,
     next: Option<String>,
     previous: Option<String>,
+    first: Option<String>,
     pub(super) events: Vec<Arc<Event>>,
     /// How many events of the feed there are up to its last one, where the server says.
     pub(super) position: Option<u64>,
+}
+
+/// What comes of asking for another page than that which is known.
+pub(super) enum Fetched {
+    /// It is still that one.
+    Unchanged {
+        /// Whether the server has waited for another.
+        waits: bool,
+    },
+    /// It is this one.
+    Page(Box<FetchedPage>),
 }
 
 /// Fetches and reads the pages of a feed.
@@ -28,21 +43,83 @@ pub(super) struct Pages {
     pub(super) source: Arc<dyn FeedSource>,
     pub(super) limits: ReadLimits,
     pub(super) any_content_type: bool,
+    pub(super) head: Head,
 }
 
 impl Pages {
-    pub(super) async fn fetch(&self, mut url: Url) -> Result<FetchedPage, ProcessErrorKind> {
-        // The consumer's name, which is no part of the page's address.
-        url.set_fragment(None);
-        let response = self.source.fetch(&PageRequest::new(url.clone())).await;
-        metric::page(
-            &self.feed,
-            response.as_ref().ok().map(|page| page.body.len()),
-        );
-        let response = response.map_err(|source| ProcessErrorKind::Fetch {
-            page: url.to_string(),
+    pub(super) async fn fetch(&self, url: Url) -> Result<FetchedPage, ProcessErrorKind> {
+        let url = without_name(url);
+        if let Some(came) = self.head.take(&url) {
+            return Ok(came);
+        }
+        let request = PageRequest::new(url);
+        let response = self.ask(&request).await?;
+        self.read(&request.url, response)
+    }
+
+    /// A page of which an entry is the last that is known: with no more than its last event, if it is still
+    /// what it was.
+    pub(super) async fn fetch_behind(
+        &self,
+        url: Url,
+        last: &EntryId,
+    ) -> Result<FetchedPage, ProcessErrorKind> {
+        let url = without_name(url);
+        let Some(seen) = self.head.seen(&url, last) else {
+            return self.fetch(url).await;
+        };
+        if let Some(came) = self.head.take(&url) {
+            return Ok(came);
+        }
+        match self.ask_again(&seen, PageRequest::new(url)).await? {
+            Fetched::Unchanged { .. } => Ok(seen.page),
+            Fetched::Page(page) => Ok(*page),
+        }
+    }
+
+    /// The page to which the address of the oldest page leads.
+    pub(super) async fn fetch_first(&self, url: Url) -> Result<FetchedPage, ProcessErrorKind> {
+        let request = PageRequest::new(without_name(url)).following_redirect();
+        let response = self.ask(&request).await?;
+        self.read(&request.url, response)
+    }
+
+    /// Asks for the newest page, and has the server wait for another than that which is known.
+    pub(super) async fn wait(
+        &self,
+        known: &Seen,
+        wait: Duration,
+    ) -> Result<Fetched, ProcessErrorKind> {
+        let request = PageRequest::new(without_name(self.feed.url().clone()));
+        self.ask_again(known, request.waiting(wait)).await
+    }
+
+    async fn ask_again(
+        &self,
+        known: &Seen,
+        request: PageRequest,
+    ) -> Result<Fetched, ProcessErrorKind> {
+        let request = request.with_etag(known.etag.as_str());
+        let response = self.ask(&request).await?;
+        if response.not_modified {
+            let waits = response.waits;
+            return Ok(Fetched::Unchanged { waits });
+        }
+        let page = self.read(&request.url, response)?;
+        Ok(Fetched::Page(Box::new(page)))
+    }
+
+    async fn ask(&self, request: &PageRequest) -> Result<PageResponse, ProcessErrorKind> {
+        let response = self.source.fetch(request).await;
+        metric::page(&self.feed, response.as_ref().ok());
+        response.map_err(|source| ProcessErrorKind::Fetch {
+            page: request.url.to_string(),
             source,
-        })?;
+        })
+    }
+
+    fn read(&self, asked: &Url, response: PageResponse) -> Result<FetchedPage, ProcessErrorKind> {
+        let url = response.url.clone().unwrap_or_else(|| asked.clone());
         if let Some(content_type) = &response.content_type
             && !self.any_content_type
             && !is_xml(content_type)
@@ -58,7 +135,10 @@ impl Pages {
                 source,
             }
         })?;
-        Ok(self.page(url, feed, response.position))
+        let page = self.page(url, feed, response.position);
+        let of_feed = without_name(self.feed.url().clone());
+        self.head.see(&of_feed, asked, response.etag, &page);
+        Ok(page)
     }
 
     fn page(&self, url: Url, feed: Feed, position: Option<u64>) -> FetchedPage {
@@ -74,6 +154,7 @@ impl Pages {
         };
         let next = feed.link("next-archive").map(str::to_owned);
         let previous = feed.link("prev-archive").map(str::to_owned);
+        let first = feed.link("first").map(str::to_owned);
         let entries = feed.entries.into_iter();
         let events = entries.filter_map(|entry| Event::from_entry(entry, &self.feed, &uri));
         // An id that a page has twice is one event (the original's concurrent publishers write such):
@@ -87,9 +168,16 @@ impl Pages {
             uri,
             next,
             previous,
+            first,
             events,
         }
     }
+}
+
+/// The address of a page, without the consumer's name, which is no part of it.
+fn without_name(mut url: Url) -> Url {
+    url.set_fragment(None);
+    url
 }
 
 impl FetchedPage {
@@ -137,6 +225,45 @@ impl FetchedPage {
                 previous: previous.map_or_else(|| "none".to_owned(), Into::into),
             }),
         }
+    }
+
+    /// Whether no page is named as the next newer one.
+    pub(super) fn is_last(&self) -> bool {
+        self.next.is_none()
+    }
+
+    /// Whether a page is named as the next older one.
+    pub(super) fn has_previous(&self) -> bool {
+        self.previous.is_some()
+    }
+
+    /// Whether an address is the page's own.
+    pub(super) fn is_at(&self, url: &Url) -> bool {
+        Url::parse(&self.uri).is_ok_and(|own| own == *url)
+    }
+
+    /// The same page, as if it had been asked for at this address.
+    pub(super) fn asked_at(self, url: Url) -> Self {
+        Self { url, ..self }
+    }
+
+    /// As much of the page as says where it ends.
+    pub(super) fn with_last_event_alone(&self) -> Self {
+        let first = self.events.len().saturating_sub(1);
+        Self {
+            url: self.url.clone(),
+            uri: self.uri.clone(),
+            next: self.next.clone(),
+            previous: self.previous.clone(),
+            first: self.first.clone(),
+            events: self.events[first..].to_vec(),
+            position: self.position,
+        }
+    }
+
+    /// Where the oldest page is to be found, if the page says that.
+    pub(super) fn first(&self) -> Result<Option<Url>, ProcessErrorKind> {
+        self.follow("first", self.first.as_deref())
     }
 
     /// The next newer page.

@@ -1,5 +1,7 @@
+use std::pin::pin;
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
 use tokio_util::sync::CancellationToken;
 
 use super::AtomFeedClient;
@@ -83,6 +85,8 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         let (schedule, clock) = (&self.settings.schedule, self.settings.clock.as_ref());
         stop.run_until_cancelled(schedule.wait_at_first(clock))
             .await;
+        let (mut idle_rounds, mut was_news) = (0, false);
+        let mut news = None;
         while !stop.is_cancelled() {
             let processed = self.process_until(stop).await;
             let stands_by = matches!(&processed, Err(error)
@@ -102,15 +106,57 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
                 let other = self.retry_in(&retried, "failed events were not all retried");
                 retry_in = [retry_in, other].into_iter().flatten().min();
             }
-            let next = schedule.wait(clock);
-            let pause = tokio::time::timeout(retry_in.unwrap_or(Duration::MAX), next);
-            // Whichever comes first.
-            let pause = async {
-                let _ = stop.run_until_cancelled(pause).await;
-            };
-            self.wait_at_work(pause).await;
+            let had_events = processed
+                .as_ref()
+                .is_ok_and(|processed| processed.events() > 0);
+            idle_rounds = if had_events { 0 } else { idle_rounds + 1 };
+            // Of a server that tells of news where there are none, nothing more is asked until it is time.
+            let asks = processed.is_ok() && schedule.is_interval() && (had_events || !was_news);
+            match asks {
+                // A request that waits goes on waiting across rounds.
+                true => drop(news.get_or_insert_with(|| Box::pin(self.news()))),
+                false => news = None,
+            }
+            let pause = self.pause(stop, idle_rounds, retry_in, &mut news);
+            was_news = self.wait_at_work(pause).await;
         }
         Ok(())
+    }
+
+    /// Waits for the next round. True when it is to begin since there are news.
+    async fn pause(
+        &self,
+        stop: &CancellationToken,
+        idle_rounds: u32,
+        retry_in: Option<Duration>,
+        news: &mut Option<impl Future<Output = bool> + Unpin>,
+    ) -> bool {
+        let (schedule, clock) = (&self.settings.schedule, self.settings.clock.as_ref());
+        // Who is told of news has nothing to look for.
+        let idle_rounds = if self.waits.is_known() {
+            u32::MAX
+        } else {
+            idle_rounds
+        };
+        let next = pin!(schedule.wait(clock, idle_rounds));
+        let pause = pin!(tokio::time::timeout(
+            retry_in.unwrap_or(Duration::MAX),
+            next
+        ));
+        let pause = pin!(stop.run_until_cancelled(pause));
+        let told = pin!(async {
+            let Some(asked) = news.as_mut() else {
+                return std::future::pending().await;
+            };
+            let is_news = asked.await;
+            *news = None;
+            match is_news {
+                true => (),
+                false => std::future::pending().await,
+            }
+        });
+        // Whichever comes first.
+        matches!(select(pause, told).await, Either::Right(_))
     }
 
     /// How soon to try again what a round has waited for; `None` when that is for the schedule to say.

@@ -65,7 +65,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             (Some(page), None) if names_page_0(page) => {
                 return Ok(Some(First::whole(self.oldest_page().await?)));
             }
-            (Some(page), entry) => match (self.fetch(self.marked_page(page)?).await, entry) {
+            (Some(page), entry) => match (self.fetch_marked(page, entry).await?, entry) {
                 (Ok(fetched), None) => return Ok(Some(First::whole(fetched))),
                 (Ok(fetched), Some(entry)) => match self.behind(fetched, entry).await? {
                     Ok(first) => return Ok(Some(first)),
@@ -94,6 +94,19 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             }
             _ => Err(lost),
         }
+    }
+
+    /// The page that the marker names.
+    async fn fetch_marked(
+        &self,
+        page: &str,
+        entry: Option<&EntryId>,
+    ) -> Result<Result<FetchedPage, ProcessErrorKind>, ProcessErrorKind> {
+        let url = self.marked_page(page)?;
+        Ok(match entry {
+            Some(entry) => self.pages.fetch_behind(url, entry).await,
+            None => self.fetch(url).await,
+        })
     }
 
     /// The events behind an entry, on a page or those around it; or why there are none.
@@ -188,10 +201,26 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         self.fetch(self.feed.url().clone()).await
     }
 
-    /// The oldest page: back along `prev-archive` from the newest, up to where the publisher has pruned.
+    /// The oldest page: that to which the newest one leads as the first, or else back along `prev-archive`,
+    /// up to where the publisher has pruned.
     async fn oldest_page(&self) -> Result<FetchedPage, ProcessErrorKind> {
-        let (oldest, _) = self.seek_back(|_| false).await?;
-        Ok(oldest)
+        if self.followed_back().is_some() {
+            // It was tried before.
+            return Ok(self.seek_back(|_| false).await?.0);
+        }
+        let newest = self.newest_page().await?;
+        self.watch.head(&newest);
+        let first = match newest.first()?.filter(|_| newest.has_previous()) {
+            Some(first) => self.pages.fetch_first(first).await,
+            None => return Ok(self.seek_back_from(newest, |_| false).await?.0),
+        };
+        let from = first.unwrap_or_else(|error| {
+            let error = &error as &dyn std::error::Error;
+            tracing::debug!(feed = %self.feed, error, "the oldest page is sought from the newest back");
+            newest
+        });
+        // Whatever is first elsewhere, the oldest page has none before it.
+        Ok(self.seek_back_from(from, |_| false).await?.0)
     }
 
     fn followed_back(&self) -> MutexGuard<'_, Option<Url>> {
@@ -218,7 +247,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
     ) -> Result<(FetchedPage, bool), ProcessErrorKind> {
         // A long way, on which a page may not come: the next time it goes on from there.
         let reached = self.followed_back().take();
-        let mut page = match reached {
+        let page = match reached {
             Some(url) => self.fetch_back(url).await?,
             None => {
                 let newest = self.newest_page().await?;
@@ -226,6 +255,14 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
                 newest
             }
         };
+        self.seek_back_from(page, is_it).await
+    }
+
+    async fn seek_back_from(
+        &self,
+        mut page: FetchedPage,
+        is_it: impl Fn(&FetchedPage) -> bool,
+    ) -> Result<(FetchedPage, bool), ProcessErrorKind> {
         let mut visited = Visited::default();
         loop {
             visited.check(&page)?;

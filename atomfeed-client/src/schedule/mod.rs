@@ -39,6 +39,10 @@ pub struct Schedule(Kind);
 #[derive(Clone)]
 enum Kind {
     Every(Duration),
+    Adaptive {
+        soonest: Duration,
+        latest: Duration,
+    },
     Cron {
         expression: String,
         cron: Arc<Cron>,
@@ -51,6 +55,21 @@ impl Schedule {
     /// A round at once, and then each so long after the end of the one before.
     pub fn every(interval: Duration) -> Self {
         Self(Kind::Every(interval))
+    }
+
+    /// A round at once, and then each `soonest` after one that had events, and after one that had none
+    /// twice as long after it as that was after the one before, up to `latest`: where something happens,
+    /// more is likely to.
+    pub fn adaptive(soonest: Duration, latest: Duration) -> Self {
+        Self(Kind::Adaptive {
+            soonest: soonest.min(latest),
+            latest,
+        })
+    }
+
+    /// Whether rounds follow each other whenever there is something to do, and not at set times.
+    pub(crate) fn is_interval(&self) -> bool {
+        matches!(self.0, Kind::Every(_) | Kind::Adaptive { .. })
     }
 
     /// Rounds at the times of a Quartz expression, in the time zone of the machine unless there is
@@ -96,11 +115,14 @@ impl Schedule {
         Ok(self)
     }
 
-    /// When the next round begins, if the one before has ended at `now`. `None` when none follows: all
+    /// When the next round begins at the latest, if the one before has ended at `now`. `None` when none follows: all
     /// years of the expression are over.
     pub fn next_after(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let next = match &self.0 {
-            Kind::Every(interval) => {
+            Kind::Every(interval)
+            | Kind::Adaptive {
+                latest: interval, ..
+            } => {
                 return now.checked_add_signed(TimeDelta::from_std(*interval).ok()?);
             }
             Kind::Cron { cron, zone, .. } => match zone {
@@ -131,6 +153,7 @@ impl fmt::Display for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Kind::Every(interval) => write!(f, "every {interval:?}"),
+            Kind::Adaptive { soonest, latest } => write!(f, "every {soonest:?} to {latest:?}"),
             Kind::Cron {
                 expression, zone, ..
             } => {

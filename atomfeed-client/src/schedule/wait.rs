@@ -13,16 +13,21 @@ impl Schedule {
     /// Cancel safe: nothing is lost but the wait.
     pub(crate) async fn wait_at_first(&self, clock: &dyn Clock) {
         if let Kind::Cron { .. } = &self.0 {
-            self.wait(clock).await;
+            self.wait(clock, 0).await;
         }
     }
 
-    /// Waits for the next round, when one has ended.
+    /// Waits for the next round, when one has ended, after so many that had no events.
     ///
     /// Cancel safe: nothing is lost but the wait.
-    pub(crate) async fn wait(&self, clock: &dyn Clock) {
-        if let Kind::Every(interval) = &self.0 {
-            return tokio::time::sleep(*interval).await;
+    pub(crate) async fn wait(&self, clock: &dyn Clock, idle_rounds: u32) {
+        match &self.0 {
+            Kind::Every(interval) => return tokio::time::sleep(*interval).await,
+            Kind::Adaptive { soonest, latest } => {
+                let times = 1_u32.checked_shl(idle_rounds).unwrap_or(u32::MAX);
+                return tokio::time::sleep(soonest.saturating_mul(times).min(*latest)).await;
+            }
+            Kind::Cron { .. } => {}
         }
         let Some(mut due) = self.next_after(clock.now()) else {
             tracing::warn!(
@@ -86,7 +91,7 @@ mod tests {
         let schedule = Schedule::cron("0 0 2 * * ?").unwrap();
         let schedule = schedule.in_zone("UTC").unwrap();
         for due in ["2026-01-02T02:00:00Z", "2026-01-03T02:00:00Z"] {
-            schedule.wait(&clock).await;
+            schedule.wait(&clock, 0).await;
             let late = clock.now() - at(due);
             let second = TimeDelta::seconds(1);
             assert!(late >= TimeDelta::zero() && late < second, "{late}");
@@ -99,7 +104,7 @@ mod tests {
         let clock = Wall::set("2026-01-01T00:00:00Z");
         let schedule = Schedule::cron("0/15 * * * * ?").unwrap();
         let begun = tokio::time::Instant::now();
-        let waiting = schedule.wait(&clock);
+        let waiting = schedule.wait(&clock, 0);
         let setting = async {
             tokio::time::sleep(Duration::from_secs(5)).await;
             clock.set_back(TimeDelta::hours(1));

@@ -16,6 +16,7 @@ mod handover;
 mod lanes;
 mod loss;
 mod network;
+mod news;
 mod order;
 mod outages;
 mod positions;

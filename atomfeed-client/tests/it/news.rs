@@ -1,0 +1,368 @@
+//! A consumer has an event as soon as it is on the feed, where the server waits for that; it asks more and
+//! more seldom where it does not; and asking for what it has costs no page.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use atomfeed_client::{
+    AtomFeedClient, CancellationToken, FeedSource, FetchError, HttpFeedSource, PageRequest,
+    PageResponse, Schedule, StartPosition, worker_fn,
+};
+use atomfeed_core::store::{MemoryConnection, MemoryStore};
+use tokio::net::TcpListener;
+use tokio::time::{Instant, timeout};
+
+use crate::feeds::{Emr, feed_uri};
+
+/// Long enough for any machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+const NEVER: Duration = Duration::from_secs(100_000);
+
+/// What was asked for, and how it was answered.
+#[derive(Debug, Clone, PartialEq)]
+struct Asked {
+    path: String,
+    has_etag: bool,
+    waits: bool,
+    unchanged: bool,
+    at: Instant,
+}
+
+/// What a server may be like.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Server {
+    Waits,
+    /// It knows no `Prefer`.
+    HasEtags,
+    /// It knows no ETag, as the original.
+    IsPlain,
+    /// It says at once that there is something new, whether there is or not.
+    CriesWolf,
+    /// It says at once that it has waited.
+    HasNoPatience,
+}
+
+/// Fetches from an EMR as if its server was such, and remembers what was asked.
+#[derive(Clone)]
+struct Watched<S> {
+    source: S,
+    server: Server,
+    asked: Arc<Mutex<Vec<Asked>>>,
+}
+
+impl<S> Watched<S> {
+    fn new(source: S, server: Server) -> Self {
+        Self {
+            source,
+            server,
+            asked: Arc::default(),
+        }
+    }
+
+    fn take(&self) -> Vec<Asked> {
+        std::mem::take(&mut self.asked.lock().unwrap())
+    }
+
+    fn count(&self) -> usize {
+        self.asked.lock().unwrap().len()
+    }
+}
+
+#[async_trait]
+impl<S: FeedSource> FeedSource for Watched<S> {
+    async fn fetch(&self, page: &PageRequest) -> Result<PageResponse, FetchError> {
+        let mut request = page.clone();
+        match self.server {
+            Server::Waits => {}
+            Server::HasEtags | Server::HasNoPatience => request.wait = None,
+            Server::IsPlain | Server::CriesWolf => (request.etag, request.wait) = (None, None),
+        }
+        let at = Instant::now();
+        let mut response = self.source.fetch(&request).await?;
+        match self.server {
+            Server::IsPlain => response.etag = None,
+            Server::CriesWolf => response.etag = Some(format!("\"{}\"", self.count())),
+            Server::HasNoPatience => response.waits = true,
+            Server::Waits | Server::HasEtags => {}
+        }
+        self.asked.lock().unwrap().push(Asked {
+            path: page.url.path().to_owned(),
+            has_etag: page.etag.is_some(),
+            waits: page.wait.is_some(),
+            unchanged: response.not_modified,
+            at,
+        });
+        Ok(response)
+    }
+}
+
+type Seen = Arc<Mutex<Vec<(u32, Instant)>>>;
+
+/// Follows the feed until it is stopped.
+fn follow(
+    source: impl FeedSource,
+    schedule: Schedule,
+) -> (Seen, CancellationToken, tokio::task::JoinHandle<()>) {
+    let seen = Seen::default();
+    let applied = Arc::clone(&seen);
+    let worker = worker_fn(move |event, _: &mut MemoryConnection| {
+        let number = event.content().parse().unwrap();
+        applied.lock().unwrap().push((number, Instant::now()));
+        Box::pin(async { Ok(()) })
+    });
+    let client = AtomFeedClient::builder(feed_uri(), source)
+        .schedule(schedule)
+        .build(MemoryStore::new(), worker);
+    let stop = CancellationToken::new();
+    let stopped = stop.clone();
+    let running = tokio::spawn(async move { client.run(stopped).await.unwrap() });
+    (seen, stop, running)
+}
+
+async fn until(what: impl Fn() -> bool) {
+    let waiting = async {
+        while !what() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(PATIENCE, waiting).await.expect("in time");
+}
+
+fn numbers(seen: &Seen) -> Vec<u32> {
+    seen.lock()
+        .unwrap()
+        .iter()
+        .map(|(number, _)| *number)
+        .collect()
+}
+
+/// The next round would come in a day: what is here is here since the server said so. Pages fill up and get
+/// successors meanwhile.
+#[tokio::test]
+async fn an_event_is_here_as_soon_as_it_is_on_the_feed() {
+    let emr = Emr::with_events(3).await;
+    let source = Watched::new(emr.source(), Server::Waits);
+    let (seen, stop, running) = follow(source.clone(), Schedule::every(NEVER));
+    until(|| numbers(&seen) == [1, 2, 3]).await;
+    for number in 4..=17 {
+        until(|| source.asked.lock().unwrap().len() > 1).await;
+        emr.publish([number]).await;
+        until(|| numbers(&seen).last() == Some(&number)).await;
+    }
+    emr.publish(18..=60).await;
+    until(|| numbers(&seen).len() == 60).await;
+    assert_eq!(numbers(&seen), (1..=60).collect::<Vec<_>>());
+    stop.cancel();
+    timeout(PATIENCE, running).await.unwrap().unwrap();
+}
+
+/// On the page that came for its news, nothing is asked for again.
+#[tokio::test]
+async fn news_bring_the_page_they_are_on() {
+    let emr = Emr::with_events(2).await;
+    let source = Watched::new(emr.source(), Server::Waits);
+    let (seen, stop, running) = follow(source.clone(), Schedule::every(NEVER));
+    until(|| numbers(&seen) == [1, 2]).await;
+    // What is asked to know the ETag, and then nothing but one that waits.
+    until(|| source.count() >= 2).await;
+    source.take();
+    for number in 3..=5 {
+        emr.publish([number]).await;
+        until(|| numbers(&seen).last() == Some(&number)).await;
+    }
+    until(|| source.count() >= 3).await;
+    let asked = source.take();
+    assert!(
+        asked.iter().all(|asked| asked.path == "/feed/recent"),
+        "{asked:?}"
+    );
+    assert!(
+        asked.iter().all(|asked| asked.waits && asked.has_etag),
+        "{asked:?}"
+    );
+    stop.cancel();
+    running.await.unwrap();
+}
+
+/// Over HTTP, a wait is held by the server, and is let go when the consumer stops.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_comes_at_once_over_http() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let store = MemoryStore::new();
+    let here = atomfeed_server::FeedConfig::new(format!("http://{address}/feed").parse().unwrap());
+    let router = crate::feeds::router(store.clone(), here.with_page_size(5)).await;
+    let serving = tokio::spawn(async move { axum::serve(listener, router).await });
+    let emr = Emr {
+        store,
+        router: axum::Router::new(),
+    };
+    emr.publish([1]).await;
+    let feed = format!("http://{address}/feed/recent").parse().unwrap();
+    let source = Watched::new(HttpFeedSource::new(&feed).unwrap(), Server::Waits);
+    let seen = Seen::default();
+    let applied = Arc::clone(&seen);
+    let worker = worker_fn(move |event, _: &mut MemoryConnection| {
+        let number = event.content().parse().unwrap();
+        applied.lock().unwrap().push((number, Instant::now()));
+        Box::pin(async { Ok(()) })
+    });
+    let client = AtomFeedClient::builder(feed, source.clone())
+        .interval(NEVER)
+        .build(MemoryStore::new(), worker);
+    let stop = CancellationToken::new();
+    let stopped = stop.clone();
+    let running = tokio::spawn(async move { client.run(stopped).await.unwrap() });
+    for number in 2..=12 {
+        until(|| numbers(&seen).len() as u32 == number - 1).await;
+        emr.publish([number]).await;
+    }
+    until(|| numbers(&seen) == (1..=12).collect::<Vec<_>>()).await;
+    stop.cancel();
+    timeout(PATIENCE, running).await.unwrap().unwrap();
+    serving.abort();
+}
+
+/// Time passes by itself where nobody has anything to do.
+#[tokio::test(start_paused = true)]
+async fn a_server_that_does_not_wait_is_asked_more_and_more_seldom() {
+    let adaptive = || Schedule::adaptive(Duration::from_secs(1), Duration::from_secs(15));
+    for server in [
+        Server::HasEtags,
+        Server::IsPlain,
+        Server::CriesWolf,
+        Server::HasNoPatience,
+    ] {
+        let emr = Emr::with_events(3).await;
+        let source = Watched::new(emr.source(), server);
+        let (seen, stop, running) = follow(source.clone(), adaptive());
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        assert_eq!(numbers(&seen), [1, 2, 3]);
+        let asked = source.take();
+        // 600 s at 15 s are 40 rounds; at first there are a few more.
+        assert!(
+            (40..70).contains(&asked.len()),
+            "{server:?}: {} times",
+            asked.len()
+        );
+        let of_one = asked.iter().filter(|asked| asked.waits).count();
+        assert!(of_one < 12, "{server:?} is asked to wait {of_one} times");
+        if server == Server::HasEtags {
+            let paid = asked.iter().filter(|asked| !asked.unchanged).count();
+            assert!(paid <= 3, "{paid} pages came: {asked:?}");
+        }
+        // An event is here within the interval, and then others sooner.
+        let mut published = Vec::new();
+        for number in 4..=6 {
+            published.push(Instant::now());
+            emr.publish([number]).await;
+            until(|| numbers(&seen).last() == Some(&number)).await;
+        }
+        let seen = seen.lock().unwrap().clone();
+        let waited = |n: usize| seen[n + 3].1 - published[n];
+        assert!(waited(0) <= Duration::from_secs(16), "{server:?}");
+        assert!(
+            waited(1) <= Duration::from_secs(2),
+            "{server:?}: {:?}",
+            waited(1)
+        );
+        assert!(
+            waited(2) <= Duration::from_secs(2),
+            "{server:?}: {:?}",
+            waited(2)
+        );
+        stop.cancel();
+        running.await.unwrap();
+    }
+}
+
+/// At set times, and where the owner does not want it, no server is asked to wait.
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_who_is_told_when_to_look() {
+    let emr = Emr::with_events(3).await;
+    let source = Watched::new(emr.source(), Server::Waits);
+    let cron = Schedule::cron("0 * * * * ?").unwrap();
+    let (seen, stop, running) = follow(source.clone(), cron);
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    assert_eq!(numbers(&seen), [1, 2, 3]);
+    stop.cancel();
+    running.await.unwrap();
+
+    let worker = worker_fn(|_, _: &mut MemoryConnection| Box::pin(async { Ok(()) }));
+    let client = AtomFeedClient::builder(feed_uri(), source.clone())
+        .wait_for_news(Duration::ZERO)
+        .build(MemoryStore::new(), worker);
+    let stop = CancellationToken::new();
+    let stopping = async {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        stop.cancel();
+    };
+    let (ended, ()) = tokio::join!(client.run(stop.clone()), stopping);
+    ended.unwrap();
+    let asked = source.take();
+    assert!(
+        !asked.is_empty() && asked.iter().all(|asked| !asked.waits),
+        "{asked:?}"
+    );
+}
+
+/// Each look at a feed with nothing new is one question, which is answered without a page; and where the
+/// marker is not where the page ended, the page comes whole.
+#[tokio::test]
+async fn nothing_new_costs_no_page() {
+    let emr = Emr::with_events(7).await;
+    let source = Watched::new(emr.source(), Server::HasEtags);
+    let store = MemoryStore::new();
+    let client = || {
+        let worker = worker_fn(|event, conn: &mut MemoryConnection| {
+            Box::pin(async move {
+                conn.put("seen", event.id().as_str(), event.content());
+                Ok(())
+            })
+        });
+        AtomFeedClient::builder(feed_uri(), source.clone()).build(store.clone(), worker)
+    };
+    let following = client();
+    following.process_events().await.unwrap();
+    source.take();
+    for _ in 0..3 {
+        following.process_events().await.unwrap();
+        let asked = source.take();
+        assert_eq!(asked.len(), 1, "{asked:?}");
+        assert!(
+            asked[0].unchanged && asked[0].path == "/feed/2",
+            "{asked:?}"
+        );
+    }
+    // Another consumer of the same marker goes on; then that is moved back.
+    emr.publish([8]).await;
+    client().process_events().await.unwrap();
+    let processed = following.process_events().await.unwrap();
+    assert_eq!(processed.events(), 0);
+    let page = "http://127.0.0.1:8080/feed/1".parse().unwrap();
+    following
+        .set_marker(&StartPosition::Page(page))
+        .await
+        .unwrap();
+    let processed = following.process_events().await.unwrap();
+    assert_eq!(processed.events(), 8, "all of them again");
+}
+
+/// A new consumer of a long feed is led to the oldest page; it need not walk back through all of them.
+#[tokio::test]
+async fn a_new_consumer_is_led_to_the_oldest_page() {
+    let emr = Emr::with_events(200).await;
+    for server in [Server::Waits, Server::IsPlain] {
+        let source = Watched::new(emr.source(), server);
+        let worker = worker_fn(|_, _: &mut MemoryConnection| Box::pin(async { Ok(()) }));
+        let client = AtomFeedClient::builder(feed_uri(), source.clone());
+        let client = client.build(MemoryStore::new(), worker);
+        let processed = client.process_events().await.unwrap();
+        assert_eq!(processed.applied, 200);
+        let paths: Vec<_> = source.take().into_iter().map(|asked| asked.path).collect();
+        assert_eq!(paths[..2], ["/feed/recent", "/feed/first"]);
+        assert!(paths.len() <= 43, "{paths:?}");
+    }
+}
