@@ -30,4 +30,5 @@ mod scripted_server;
 mod standby;
 mod stopping;
 mod tables;
+mod two_pages;
 mod watching;
