@@ -17,11 +17,15 @@ pub use client::{AtomFeedClient, AtomFeedClientBuilder, AtomFeedClients, StartPo
 pub use error::{ProcessError, ProcessErrorKind};
 pub use outcome::{Outcome, Processed};
 pub use schedule::{InvalidSchedule, Schedule};
+#[cfg(feature = "http")]
+pub use source::{
+    Answer, Authenticator, BasicAuth, BearerToken, FetchContent, FixedHeaders, FormLogin,
+    HttpFeedSource, HttpFeedSourceBuilder, LoginDoor, LoginError, OpenMrsSession, Resource,
+    ResourceError, Resources,
+};
 pub use source::{
     FeedSource, FetchError, InProcessFeedSource, POSITION_HEADER, PageRequest, PageResponse,
 };
-#[cfg(feature = "http")]
-pub use source::{HttpFeedSource, HttpFeedSourceBuilder};
 pub use worker::{
     AnyWorker, EventWorker, FailureExt, Handled, Plain, Preparing, PreparingWorker, Route, Routed,
     Routes, WorkerError, WorkerFn, resource_key, worker_fn,

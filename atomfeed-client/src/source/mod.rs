@@ -5,7 +5,13 @@ mod headers;
 #[cfg(feature = "http")]
 mod http;
 mod in_process;
+#[cfg(feature = "http")]
+mod links;
+#[cfg(feature = "http")]
+mod login;
 mod page;
+#[cfg(feature = "http")]
+mod resources;
 
 use async_trait::async_trait;
 
@@ -13,7 +19,14 @@ use async_trait::async_trait;
 pub use self::http::{HttpFeedSource, HttpFeedSourceBuilder};
 pub use error::FetchError;
 pub use in_process::InProcessFeedSource;
+#[cfg(feature = "http")]
+pub use login::{
+    Answer, Authenticator, BasicAuth, BearerToken, FixedHeaders, FormLogin, LoginDoor, LoginError,
+    OpenMrsSession,
+};
 pub use page::{PageRequest, PageResponse};
+#[cfg(feature = "http")]
+pub use resources::{FetchContent, Resource, ResourceError, Resources};
 
 /// Fetches pages: over HTTP, from the same process, or from wherever they are kept.
 #[async_trait]

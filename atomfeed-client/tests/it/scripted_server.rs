@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -20,7 +21,12 @@ pub(crate) enum Answer {
     Repeated(Vec<u8>, Vec<u8>, usize),
     /// This much, and then nothing more; the connection stays open.
     Stalled(Vec<u8>),
+    /// A beginning, then a space now and then, without end.
+    Dripping(Vec<u8>),
 }
+
+/// What makes the answer to a request, of which it gets head and body.
+type Handler = Arc<dyn Fn(&str) -> Answer + Send + Sync>;
 
 impl Answer {
     pub(crate) fn ok(content_type: &str, body: impl AsRef<[u8]>) -> Self {
@@ -53,6 +59,12 @@ impl Answer {
     pub(crate) fn endless() -> Self {
         let head = b"HTTP/1.1 200 OK\r\ncontent-type: application/atom+xml\r\n\r\n";
         Self::Repeated(head.to_vec(), vec![b' '; 1 << 16], usize::MAX)
+    }
+
+    /// A page that comes byte by byte, each just before one would lose patience.
+    pub(crate) fn slow() -> Self {
+        let head = b"HTTP/1.1 200 OK\r\ncontent-type: application/atom+xml\r\n\r\n";
+        Self::Dripping(head.to_vec())
     }
 
     /// A page that says that it is compressed.
@@ -119,7 +131,7 @@ pub(crate) struct ScriptedServer {
 
 #[derive(Default)]
 struct State {
-    answers: HashMap<String, Answer>,
+    answers: HashMap<String, Handler>,
     heads: Vec<String>,
 }
 
@@ -167,11 +179,20 @@ impl ScriptedServer {
     }
 
     pub(crate) fn answer(&self, path: &str, answer: Answer) {
-        let mut state = self.state.lock().unwrap();
-        state.answers.insert(path.to_owned(), answer);
+        self.answer_by(path, move |_| answer.clone());
     }
 
-    /// The heads of the requests so far.
+    /// Has each request for a path, of which head and body are handed over, answered by what that makes.
+    pub(crate) fn answer_by(
+        &self,
+        path: &str,
+        answer: impl Fn(&str) -> Answer + Send + Sync + 'static,
+    ) {
+        let mut state = self.state.lock().unwrap();
+        state.answers.insert(path.to_owned(), Arc::new(answer));
+    }
+
+    /// The heads of the requests so far, and the bodies of those that have one.
     pub(crate) fn heads(&self) -> Vec<String> {
         self.state.lock().unwrap().heads.clone()
     }
@@ -188,6 +209,21 @@ impl Drop for ScriptedServer {
     fn drop(&mut self) {
         self.accepting.abort();
     }
+}
+
+/// How seldom a byte comes of what drips.
+const DRIP: Duration = Duration::from_millis(50);
+
+/// What the value of a header is, by its name in lower case.
+pub(crate) fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    let head = head.split("\r\n\r\n").next()?;
+    let mut lines = head.lines().filter_map(|line| line.split_once(": "));
+    lines.find_map(|(found, value)| found.eq_ignore_ascii_case(name).then_some(value))
+}
+
+fn length_of(head: &str) -> usize {
+    let length = header(head, "content-length");
+    length.and_then(|length| length.parse().ok()).unwrap_or(0)
 }
 
 fn path_of(head: &str) -> &str {
@@ -209,13 +245,19 @@ async fn answer(mut stream: TcpStream, state: Arc<Mutex<State>>) {
             return;
         }
     }
-    let head = String::from_utf8_lossy(&head).into_owned();
-    let answer = {
+    let mut request = String::from_utf8_lossy(&head).into_owned();
+    let mut body = vec![0; length_of(&request)];
+    if stream.read_exact(&mut body).await.is_err() {
+        return;
+    }
+    request.push_str(&String::from_utf8_lossy(&body));
+    let handler = {
         let mut state = state.lock().unwrap();
-        let answer = state.answers.get(path_of(&head)).cloned();
-        state.heads.push(head);
-        answer
+        let handler = state.answers.get(path_of(&request)).cloned();
+        state.heads.push(request.clone());
+        handler
     };
+    let answer = handler.map(|handler| handler(&request));
     match answer.unwrap_or_else(|| Answer::with("404 Not Found", "", "nothing here")) {
         Answer::Raw(bytes) => drop(stream.write_all(&bytes).await),
         Answer::Repeated(head, bytes, times) => {
@@ -230,6 +272,12 @@ async fn answer(mut stream: TcpStream, state: Arc<Mutex<State>>) {
         Answer::Stalled(bytes) => {
             drop(stream.write_all(&bytes).await);
             drop(stream.read_u8().await);
+        }
+        Answer::Dripping(bytes) => {
+            drop(stream.write_all(&bytes).await);
+            while stream.write_all(b" ").await.is_ok() {
+                tokio::time::sleep(DRIP).await;
+            }
         }
     }
 }

@@ -1,0 +1,168 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Response, StatusCode};
+use reqwest::Body;
+use url::{Origin, Url};
+
+use super::builder::Settings;
+use super::realm::Realm;
+use super::wire::Wire;
+use crate::FetchError;
+use crate::source::headers::location;
+use crate::source::links::{self, Origins};
+use crate::source::login::Answer;
+
+/// How often one request is sent again under a newer session: each may have ended by what others asked.
+const MOST_SESSIONS: u32 = 10;
+
+/// Gets what is at an address: at an origin that may be asked, logged in there, and, where that is
+/// allowed, elsewhere if it is said to be there. Feeds and what their events name are got by the same.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    wire: Wire,
+    realms: HashMap<Origin, Realm>,
+}
+
+/// What is asked for.
+#[derive(Debug)]
+pub(crate) struct Ask {
+    /// The server's own URL of it.
+    pub(crate) url: Url,
+    pub(crate) headers: HeaderMap,
+    /// Whether one redirect is followed, also where that is not so for all.
+    pub(crate) follow_redirect: bool,
+    /// Whether it is an answer that nothing has changed.
+    pub(crate) may_be_unchanged: bool,
+}
+
+/// What was got, with status 200, or 304 where that is an answer.
+#[derive(Debug)]
+pub(crate) struct Got {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+    /// Where it was in the end, if it was elsewhere.
+    pub(crate) url: Option<Url>,
+}
+
+impl Exchange {
+    pub(super) fn new(settings: Settings) -> Result<Self, FetchError> {
+        let logins = &settings.logins;
+        let realm = |origin: &Origin| {
+            let login = logins.iter().rev().find(|(at, _)| at == origin);
+            Realm::new(login.map(|(_, authenticator)| Arc::clone(authenticator)))
+        };
+        let origins = settings.origins.all().iter();
+        let realms = origins
+            .map(|origin| (origin.clone(), realm(origin)))
+            .collect();
+        let wire = Wire::new(settings)?;
+        Ok(Self { wire, realms })
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.wire.settings
+    }
+
+    pub(crate) fn origins(&self) -> &Origins {
+        &self.wire.settings.origins
+    }
+
+    /// # Errors
+    ///
+    /// When it cannot be had within the limits, or must not be asked for.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost when the future is dropped but a login that is not finished.
+    pub(crate) async fn get(&self, ask: &Ask) -> Result<Got, FetchError> {
+        let limit = self.settings().total_timeout;
+        let got = tokio::time::timeout(limit, self.follow(ask)).await;
+        got.unwrap_or(Err(FetchError::Timeout { limit }))
+    }
+
+    async fn follow(&self, ask: &Ask) -> Result<Got, FetchError> {
+        let mut response = self.admitted(ask, &ask.url).await?;
+        let mut elsewhere = None;
+        if is_redirect(response.status()) {
+            let sent_to = location(response.headers());
+            let target = links::redirected(&ask.url, &sent_to)
+                .filter(|_| ask.follow_redirect || self.settings().redirects)
+                .ok_or(FetchError::Redirect { location: sent_to })?;
+            response = self.admitted(ask, &target).await?;
+            elsewhere = Some(target);
+            if is_redirect(response.status()) {
+                return Err(FetchError::Redirect {
+                    location: location(response.headers()),
+                });
+            }
+        }
+        let (status, headers) = (response.status(), response.headers().clone());
+        let body = match status {
+            StatusCode::OK => self.wire.read(response, self.settings().max_bytes).await?,
+            StatusCode::NOT_MODIFIED if ask.may_be_unchanged => Bytes::new(),
+            _ => {
+                let body = self.wire.beginning(response).await;
+                return Err(FetchError::status(status.as_u16(), &headers, &body));
+            }
+        };
+        Ok(Got {
+            status,
+            headers,
+            body,
+            url: elsewhere,
+        })
+    }
+
+    /// The head of the answer, by a session that the server takes.
+    async fn admitted(&self, ask: &Ask, url: &Url) -> Result<Response<Body>, FetchError> {
+        let reached = self.origins().reached(url)?;
+        let Some(realm) = self.realms.get(&reached.origin()) else {
+            // There is one for each origin that may be asked.
+            return Err(FetchError::ForeignOrigin {
+                url: reached.into(),
+                feed_origin: self.origins().feed().origin().ascii_serialization(),
+            });
+        };
+        let origin = links::origin_of(&reached);
+        let mut session = realm.session(&self.wire, &origin).await?;
+        let mut sessions = 1;
+        loop {
+            session.count_request();
+            let headers = ask.headers.clone();
+            let sent = self
+                .wire
+                .send(Method::GET, &reached, headers, Bytes::new(), &session);
+            let response = sent.await?;
+            let answer = Answer::new(&reached, response.status(), response.headers());
+            if !realm.is_refused(&answer) {
+                return Ok(response);
+            }
+            // What is forbidden stays so in one more session; the others may have ended by what others
+            // asked in them.
+            let limit = match response.status() {
+                StatusCode::FORBIDDEN => 2,
+                _ => MOST_SESSIONS,
+            };
+            if !realm.can_log_in_again() || !session.may_be_over() || sessions >= limit {
+                return match response.status() {
+                    StatusCode::OK => Err(FetchError::LoginPage {
+                        url: reached.into(),
+                    }),
+                    status if is_redirect(status) => Err(FetchError::LoginPage {
+                        url: reached.into(),
+                    }),
+                    _ => Ok(response),
+                };
+            }
+            session = realm.after(Some(&session), &self.wire, &origin).await?;
+            sessions += 1;
+        }
+    }
+}
+
+fn is_redirect(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
+}

@@ -1,0 +1,267 @@
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use http::header::COOKIE;
+use http::{HeaderMap, HeaderValue};
+use tokio::time::Instant;
+use url::Url;
+
+use super::cookies::Jar;
+use super::wire::Wire;
+use crate::FetchError;
+use crate::source::login::{Answer, Authenticator, LoginDoor, LoginError};
+
+/// How soon a login is tried again that was refused: seven wrong passwords within minutes, and OpenMRS
+/// locks the account.
+const AFTER_REFUSAL: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(900));
+/// The same where it got no answer.
+const AFTER_FAILURE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// What one request is given to get in with: what the login gave, and the cookies since.
+///
+/// An answer's cookies are kept with the session that its request was sent under. Servers give a new,
+/// empty session along with the refusal of an old one, and that must not replace the one of a login that
+/// was made meanwhile.
+#[derive(Debug)]
+pub(crate) struct Session {
+    number: u64,
+    credentials: Credentials,
+    jar: Jar,
+    requests: AtomicU32,
+}
+
+/// Headers that are not shown.
+struct Credentials(HeaderMap);
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Credentials")
+    }
+}
+
+impl Session {
+    fn new(number: u64) -> Self {
+        Self {
+            number,
+            credentials: Credentials(HeaderMap::new()),
+            jar: Jar::default(),
+            requests: AtomicU32::new(0),
+        }
+    }
+
+    /// Gives a request what it gets in with.
+    pub(crate) fn sign(&self, url: &Url, headers: &mut HeaderMap) {
+        for name in self.credentials.0.keys() {
+            headers.remove(name);
+        }
+        for (name, value) in &self.credentials.0 {
+            headers.append(name, value.clone());
+        }
+        let Some(cookies) = self.jar.header(url) else {
+            return;
+        };
+        // Those that the owner fixed go along.
+        let value = match headers.get(COOKIE) {
+            Some(fixed) => {
+                let both = [fixed.as_bytes(), b"; ", cookies.as_bytes()].concat();
+                HeaderValue::from_bytes(&both).unwrap_or(cookies)
+            }
+            None => cookies,
+        };
+        headers.insert(COOKIE, value);
+    }
+
+    pub(crate) fn keep_cookies(&self, url: &Url, headers: &HeaderMap) {
+        self.jar.keep(url, headers);
+    }
+
+    pub(crate) fn has_cookies(&self) -> bool {
+        !self.jar.is_empty()
+    }
+
+    pub(crate) fn count_request(&self) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether it may have ended since it began: who comes first gets in, or is not let in at all.
+    pub(crate) fn may_be_over(&self) -> bool {
+        self.requests.load(Ordering::Relaxed) > 1
+    }
+}
+
+/// An origin, and how one gets in there.
+pub(super) struct Realm {
+    authenticator: Option<Arc<dyn Authenticator>>,
+    session: Mutex<Option<Arc<Session>>>,
+    /// Held by who logs in. It is what makes it one login however many need one, and so it is held, as
+    /// nothing else is, while something is asked over the network.
+    logins: tokio::sync::Mutex<Logins>,
+}
+
+#[derive(Default)]
+struct Logins {
+    succeeded: u64,
+    failed: Option<Failed>,
+}
+
+struct Failed {
+    error: Arc<LoginError>,
+    until: Instant,
+    was_refused: bool,
+    delays: ExponentialBackoff,
+}
+
+impl Realm {
+    pub(super) fn new(authenticator: Option<Arc<dyn Authenticator>>) -> Self {
+        // Without a login, there is one session, of cookies alone.
+        let session = authenticator.is_none().then(|| Arc::new(Session::new(0)));
+        Self {
+            authenticator,
+            session: Mutex::new(session),
+            logins: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// Whether an answer asks for a login.
+    pub(super) fn is_refused(&self, answer: &Answer<'_>) -> bool {
+        let authenticator = self.authenticator.as_ref();
+        authenticator.is_some_and(|authenticator| authenticator.is_refused(answer))
+    }
+
+    /// Whether a new login may help where one is asked for.
+    pub(super) fn can_log_in_again(&self) -> bool {
+        let authenticator = self.authenticator.as_ref();
+        authenticator.is_some_and(|authenticator| authenticator.can_log_in_again())
+    }
+
+    /// The session there is, or one of a first login.
+    pub(super) async fn session(
+        &self,
+        wire: &Wire,
+        origin: &Url,
+    ) -> Result<Arc<Session>, FetchError> {
+        match self.current() {
+            Some(session) => Ok(session),
+            None => self.after(None, wire, origin).await,
+        }
+    }
+
+    /// A session after the one under which a request was refused: the one that others have logged in to
+    /// meanwhile, or one of a new login.
+    ///
+    /// # Errors
+    ///
+    /// When the login fails, or has failed so lately that it is not tried yet.
+    pub(super) async fn after(
+        &self,
+        refused: Option<&Session>,
+        wire: &Wire,
+        origin: &Url,
+    ) -> Result<Arc<Session>, FetchError> {
+        let mut logins = self.logins.lock().await;
+        if let Some(session) = self.current()
+            && refused.is_none_or(|refused| refused.number < session.number)
+        {
+            return Ok(session);
+        }
+        let now = Instant::now();
+        if let Some(failed) = &logins.failed
+            && now < failed.until
+        {
+            return Err(failed.error(origin, now));
+        }
+        // Nobody is to try with what was refused.
+        self.set(None);
+        match self.log_in(logins.succeeded + 1, wire, origin).await {
+            Ok(session) => {
+                tracing::info!(origin = %origin.origin().ascii_serialization(), "logged in");
+                logins.succeeded += 1;
+                logins.failed = None;
+                self.set(Some(Arc::clone(&session)));
+                Ok(session)
+            }
+            Err(error) => {
+                let failed = Failed::after(logins.failed.take(), error);
+                let error = failed.error(origin, Instant::now());
+                logins.failed = Some(failed);
+                Err(error)
+            }
+        }
+    }
+
+    async fn log_in(
+        &self,
+        number: u64,
+        wire: &Wire,
+        origin: &Url,
+    ) -> Result<Arc<Session>, LoginError> {
+        let mut session = Session::new(number);
+        if let Some(authenticator) = &self.authenticator {
+            let door = LoginDoor::new(wire, origin, &session);
+            let mut credentials = authenticator.log_in(&door).await?;
+            for value in credentials.values_mut() {
+                value.set_sensitive(true);
+            }
+            session.credentials = Credentials(credentials);
+        }
+        Ok(Arc::new(session))
+    }
+
+    fn current(&self) -> Option<Arc<Session>> {
+        let session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        session.clone()
+    }
+
+    fn set(&self, session: Option<Arc<Session>>) {
+        *self.session.lock().unwrap_or_else(PoisonError::into_inner) = session;
+    }
+}
+
+impl std::fmt::Debug for Realm {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Realm")
+            .field("logs_in", &self.authenticator.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Failed {
+    fn after(before: Option<Self>, error: LoginError) -> Self {
+        let was_refused = error.is_refusal();
+        let (first, longest) = if was_refused {
+            AFTER_REFUSAL
+        } else {
+            AFTER_FAILURE
+        };
+        let before = before.filter(|before| before.was_refused == was_refused);
+        let mut delays = before.map_or_else(
+            || {
+                ExponentialBuilder::default()
+                    .with_min_delay(first)
+                    .with_max_delay(longest)
+                    .without_max_times()
+                    .with_jitter()
+                    .build()
+            },
+            |before| before.delays,
+        );
+        let delay = delays.next().unwrap_or(longest);
+        let delay = delay.max(error.retry_after().unwrap_or_default());
+        Self {
+            error: Arc::new(error),
+            until: Instant::now() + delay,
+            was_refused,
+            delays,
+        }
+    }
+
+    fn error(&self, origin: &Url, now: Instant) -> FetchError {
+        FetchError::Login {
+            origin: origin.origin().ascii_serialization(),
+            retry_in: self.until.saturating_duration_since(now),
+            source: Arc::clone(&self.error),
+        }
+    }
+}

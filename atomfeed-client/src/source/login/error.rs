@@ -1,0 +1,84 @@
+use std::error::Error;
+use std::time::Duration;
+
+use crate::FetchError;
+
+/// Why a login did not come about.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoginError {
+    /// The server knows no such user, or another password.
+    #[error(
+        "the server refuses the login of {user:?}: see that user and password are right and that the \
+         account is not locked"
+    )]
+    Refused {
+        /// Who was to be logged in.
+        user: String,
+    },
+    /// The server answered with what is no answer to a login.
+    #[error(
+        "the login was answered {status}: see that its address is right and that the server takes logins there"
+    )]
+    Answered {
+        /// The HTTP status.
+        status: u16,
+    },
+    /// The server wants a second factor, which nobody here can give.
+    #[error(
+        "the server wants a second factor of {user:?}: let this user in without one, or take another"
+    )]
+    SecondFactor {
+        /// Who was to be logged in.
+        user: String,
+    },
+    /// The server took the login, and gave nothing to be known by.
+    #[error(
+        "the server took the login but set no cookie: see that its address is that of the login"
+    )]
+    NoSession,
+    /// What was given to get in with cannot be sent.
+    #[error(
+        "{what} holds what no HTTP header can carry: give it without line ends and control characters"
+    )]
+    Unusable {
+        /// What it is.
+        what: &'static str,
+    },
+    /// The server could not be asked.
+    #[error("the login was not answered")]
+    Fetch(#[from] FetchError),
+    /// What an authenticator of one's own says.
+    #[error("the authenticator failed")]
+    Other(#[source] Box<dyn Error + Send + Sync>),
+}
+
+impl LoginError {
+    /// An error of an authenticator of one's own. It must not show a secret.
+    pub fn other(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::Other(error.into())
+    }
+
+    /// The error for an answer of this status.
+    pub fn answered(status: u16) -> Self {
+        Self::Answered { status }
+    }
+
+    /// Whether to try again with the same may do harm.
+    pub(crate) fn is_refusal(&self) -> bool {
+        !matches!(
+            self,
+            Self::Fetch(_)
+                | Self::Answered {
+                    status: 500..|429| 408
+                }
+        )
+    }
+
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Fetch(error) => error.retry_after(),
+            _ => None,
+        }
+    }
+}
