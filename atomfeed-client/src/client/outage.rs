@@ -45,6 +45,21 @@ impl Backoff {
     }
 }
 
+/// The longest that anybody is left alone.
+const LONGEST_ASKED: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A time that a server asked for, and up to a fifth more: it says the same to many.
+pub(super) fn spread(wait: Duration) -> Duration {
+    let wait = wait.min(LONGEST_ASKED);
+    let more = ExponentialBuilder::default()
+        .with_min_delay(wait / 10)
+        .with_max_delay(wait)
+        .with_jitter()
+        .build()
+        .next();
+    wait + more.unwrap_or_default()
+}
+
 /// What was heard of an outage so long ago, beyond the longest delay, says nothing of this one.
 const SLACK: Duration = Duration::from_secs(60);
 
@@ -140,6 +155,9 @@ impl Outages {
         if is_new_round {
             known.until = now + known.delays.next().unwrap_or(backoff.longest);
         }
+        // Nobody is asked earlier than asked for.
+        let asked = error.retry_after().map(spread).unwrap_or_default();
+        known.until = known.until.max(now + asked);
         let left = known.until.saturating_duration_since(now);
         let waiting = Waiting {
             event: event.clone(),
@@ -222,6 +240,23 @@ mod tests {
         tokio::time::sleep(Duration::from_secs(3_600)).await;
         assert!(!outages.is_known(&backoff));
         assert!(meets(&outages, &backoff, 3).unwrap() <= backoff.first * 2);
+    }
+
+    /// Nobody asks earlier than was asked for, be it said by one of several and late in a round.
+    #[tokio::test(start_paused = true)]
+    async fn who_asks_to_be_left_alone_is() {
+        let (outages, backoff) = (Outages::default(), Backoff::default());
+        assert!(meets(&outages, &backoff, 1).unwrap() <= backoff.first * 2);
+        let asked = Duration::from_secs(600);
+        let error = WorkerError::transient("busy").with_retry_after(asked);
+        let waiting = outages.begin_waiting(&backoff, event(2).id(), &error);
+        let left = waiting.unwrap().left;
+        assert!(left > asked && left <= asked.mul_f64(1.2), "{left:?}");
+        assert!(meets(&outages, &backoff, 3).unwrap() == left);
+        tokio::time::sleep(left).await;
+        assert!(outages.now().is_none());
+        // It is still the same outage.
+        assert!(outages.is_known(&backoff));
     }
 
     /// Who is called once an hour, by a scheduler outside, loses patience too.

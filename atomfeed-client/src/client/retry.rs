@@ -12,6 +12,7 @@ use super::AtomFeedClient;
 use super::afresh::Afresh;
 use super::ahead::Ahead;
 use super::apply::is_of_what_was_written;
+use super::outage::spread;
 use crate::outcome::{Outcome, Processed};
 use crate::worker::{Handled, Prepared};
 use crate::{ProcessError, ProcessErrorKind, WorkerError, metric};
@@ -295,7 +296,8 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         if error.is_transient() && waited < self.settings.backoff.patience {
             self.retry_after.store(failed.id, Ordering::Relaxed);
             // That counts for no retry; but others are to have their turn before it.
-            let retry_in = self.settings.backoff.longest;
+            let asked = error.retry_after().map(spread).unwrap_or_default();
+            let retry_in = self.settings.backoff.longest.max(asked);
             place.due_at = due_in(retry_in);
             work.place(&self.feed, failed.id, &place).await?;
             work.commit().await?;

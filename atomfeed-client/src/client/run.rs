@@ -1,10 +1,11 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use futures_util::future::{Either, select};
+use futures_util::future::{Either, join, select};
 use tokio_util::sync::CancellationToken;
 
 use super::AtomFeedClient;
+use super::outage::spread;
 use crate::{ProcessError, ProcessErrorKind, metric};
 
 /// For how long a feed is tried to be given back to who stands by.
@@ -85,7 +86,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         let (schedule, clock) = (&self.settings.schedule, self.settings.clock.as_ref());
         stop.run_until_cancelled(schedule.wait_at_first(clock))
             .await;
-        let (mut idle_rounds, mut was_news) = (0, false);
+        let (mut idle_rounds, mut was_news) = (0_u32, false);
         let mut news = None;
         while !stop.is_cancelled() {
             let processed = self.process_until(stop).await;
@@ -109,7 +110,10 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             let had_events = processed
                 .as_ref()
                 .is_ok_and(|processed| processed.events() > 0);
-            idle_rounds = if had_events { 0 } else { idle_rounds + 1 };
+            idle_rounds = match had_events {
+                true => 0,
+                false => idle_rounds.saturating_add(1),
+            };
             // Of a server that tells of news where there are none, nothing more is asked until it is time.
             let asks = processed.is_ok() && schedule.is_interval() && (had_events || !was_news);
             match asks {
@@ -117,7 +121,12 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
                 true => drop(news.get_or_insert_with(|| Box::pin(self.news()))),
                 false => news = None,
             }
-            let pause = self.pause(stop, idle_rounds, retry_in, &mut news);
+            let pause = Pause {
+                idle_rounds,
+                retry_in,
+                left_alone: left_alone(&processed),
+            };
+            let pause = self.pause(stop, pause, &mut news);
             was_news = self.wait_at_work(pause).await;
         }
         Ok(())
@@ -127,23 +136,19 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
     async fn pause(
         &self,
         stop: &CancellationToken,
-        idle_rounds: u32,
-        retry_in: Option<Duration>,
+        pause: Pause,
         news: &mut Option<impl Future<Output = bool> + Unpin>,
     ) -> bool {
         let (schedule, clock) = (&self.settings.schedule, self.settings.clock.as_ref());
         // Who is told of news has nothing to look for.
-        let idle_rounds = if self.waits.is_known() {
-            u32::MAX
-        } else {
-            idle_rounds
+        let idle_rounds = match self.waits.is_known() {
+            true => u32::MAX,
+            false => pause.idle_rounds,
         };
         let next = pin!(schedule.wait(clock, idle_rounds));
-        let pause = pin!(tokio::time::timeout(
-            retry_in.unwrap_or(Duration::MAX),
-            next
-        ));
-        let pause = pin!(stop.run_until_cancelled(pause));
+        let next = tokio::time::timeout(pause.retry_in.unwrap_or(Duration::MAX), next);
+        let next = join(tokio::time::sleep(pause.left_alone), next);
+        let next = pin!(stop.run_until_cancelled(next));
         let told = pin!(async {
             let Some(asked) = news.as_mut() else {
                 return std::future::pending().await;
@@ -156,7 +161,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             }
         });
         // Whichever comes first.
-        matches!(select(pause, told).await, Either::Right(_))
+        matches!(select(next, told).await, Either::Right(_))
     }
 
     /// How soon to try again what a round has waited for; `None` when that is for the schedule to say.
@@ -178,6 +183,26 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         tracing::error!(feed = %self.feed, error, "{what}");
         None
     }
+}
+
+/// How long it is until the next round.
+struct Pause {
+    /// So many rounds had no events.
+    idle_rounds: u32,
+    /// What is waited for is tried again then, if no round begins before.
+    retry_in: Option<Duration>,
+    /// The server is not asked earlier, whatever else is.
+    left_alone: Duration,
+}
+
+/// For how long the server of the feed asks to be left alone.
+fn left_alone<T>(ended: &Result<T, ProcessError>) -> Duration {
+    let kind = ended.as_ref().err().map(ProcessError::kind);
+    let asked = match kind {
+        Some(ProcessErrorKind::Fetch { source, .. }) => source.retry_after(),
+        _ => None,
+    };
+    asked.map(spread).unwrap_or_default()
 }
 
 /// What ends it all: nobody but a person knows what to make of it.

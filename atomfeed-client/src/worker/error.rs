@@ -1,5 +1,8 @@
 use std::error::Error;
 use std::fmt;
+use std::time::Duration;
+
+use crate::FetchError;
 
 /// Why a worker could not apply an event, and whether trying again soon may help. Any error type
 /// becomes one with `?`.
@@ -7,7 +10,8 @@ use std::fmt;
 /// A *permanent* error is one of the event: it is parked, and the others go on. A *transient* one is one
 /// of the world around (the ERP is down): the feed waits, and nothing is parked. An error is permanent
 /// unless it is [made transient](FailureExt::transient), or a database says that another transaction
-/// was in the way, or does not answer.
+/// was in the way, or does not answer, or what could not be fetched may be had
+/// [soon](FetchError::is_transient).
 ///
 /// ```
 /// use atomfeed_client::WorkerError;
@@ -26,6 +30,7 @@ pub struct WorkerError {
     error: Box<dyn Error + Send + Sync>,
     transient: bool,
     is_of_database: bool,
+    retry_after: Option<Duration>,
 }
 
 impl WorkerError {
@@ -35,6 +40,7 @@ impl WorkerError {
             error: message.into().into(),
             transient: false,
             is_of_database: false,
+            retry_after: None,
         }
     }
 
@@ -44,6 +50,20 @@ impl WorkerError {
             transient: true,
             ..Self::new(message)
         }
+    }
+
+    /// Says that trying again earlier than after this time does not help, where it is transient: a day at
+    /// most.
+    #[must_use]
+    pub fn with_retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+
+    /// For how long trying again does not help, where somebody says so: what a server asks by `Retry-After`,
+    /// say.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
     }
 
     /// Whether a database gave it that was away, or let another transaction go first: it may have ended
@@ -73,12 +93,26 @@ impl WorkerError {
 impl<E: Error + Send + Sync + 'static> From<E> for WorkerError {
     fn from(error: E) -> Self {
         let is_of_database = atomfeed_core::store::is_transient(&error);
+        let fetching = fetch_error(&error);
         Self {
-            transient: is_of_database,
+            transient: is_of_database || fetching.is_some_and(FetchError::is_transient),
             is_of_database,
+            retry_after: fetching.and_then(FetchError::retry_after),
             error: Box::new(error),
         }
     }
+}
+
+/// What could not be fetched, where that is the cause.
+fn fetch_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a FetchError> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(fetching) = error.downcast_ref() {
+            return Some(fetching);
+        }
+        cause = error.source();
+    }
+    None
 }
 
 /// Says of an error in a worker what it means.
