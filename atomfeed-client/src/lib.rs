@@ -3,6 +3,9 @@
 
 mod client;
 mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod metric;
 mod outcome;
 mod schedule;

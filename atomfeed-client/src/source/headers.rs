@@ -124,4 +124,16 @@ mod tests {
             assert_eq!(entity_tag(no), None, "{no}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_is_said_is_read(value in "\\PC{0,40}|[0-9]{0,30}|W?/?\"?[a-z]{0,10}\"?") {
+            let wait = retry_after(&value, SystemTime::UNIX_EPOCH);
+            proptest::prop_assert!(wait.is_none_or(|wait| wait <= LONGEST_RETRY_AFTER));
+            let etag = entity_tag(&value);
+            // It goes back as it came.
+            proptest::prop_assert!(etag.is_none_or(|etag| http::HeaderValue::from_str(etag).is_ok()));
+            applies_wait(&value);
+        }
+    }
 }

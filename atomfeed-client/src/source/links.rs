@@ -256,4 +256,25 @@ mod tests {
             }
         }
     }
+
+    proptest::proptest! {
+        /// Whatever a server or an event says, and by whatever steps.
+        #[test]
+        fn nothing_leads_to_another_origin(
+            location in "(http|https|file|)(:|)(//|/|)([a-z@:]{0,8}(emr|evil)(.example.org|.internal|))?(:8050|:8080|)\\PC{0,20}",
+            content in "\\PC{0,40}",
+        ) {
+            let origins = origins();
+            let base = Base::Origin(origins.feed().clone());
+            let led = [redirected(origins.feed(), &location), base.join(&location), base.join(&content)];
+            for url in led.into_iter().flatten() {
+                if let Ok(reached) = origins.reached(&url) {
+                    let origin = reached.origin().ascii_serialization();
+                    let allowed = ["http://emr.example.org:8050", "https://files.example.org"];
+                    proptest::prop_assert!(allowed.contains(&origin.as_str()), "{reached}");
+                    proptest::prop_assert!(reached.username().is_empty() && reached.password().is_none());
+                }
+            }
+        }
+    }
 }

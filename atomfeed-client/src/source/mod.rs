@@ -1,12 +1,12 @@
 //! Where pages come from.
 
 mod error;
-mod headers;
+pub(crate) mod headers;
 #[cfg(feature = "http")]
 mod http;
 mod in_process;
 #[cfg(feature = "http")]
-mod links;
+pub(crate) mod links;
 #[cfg(feature = "http")]
 mod login;
 mod page;
@@ -17,6 +17,8 @@ use async_trait::async_trait;
 
 #[cfg(feature = "http")]
 pub use self::http::{HttpFeedSource, HttpFeedSourceBuilder};
+#[cfg(feature = "fuzzing")]
+pub(crate) use self::http::{is_private, read_coding, read_cookies};
 pub use error::FetchError;
 pub use in_process::InProcessFeedSource;
 #[cfg(feature = "http")]

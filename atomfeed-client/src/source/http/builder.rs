@@ -80,6 +80,11 @@ impl HttpFeedSourceBuilder {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn settings(self) -> Settings {
+        self.settings
+    }
+
     /// Logs in at the feed's origin: for its pages, and for what its events name.
     ///
     /// ```

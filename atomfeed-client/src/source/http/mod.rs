@@ -15,6 +15,8 @@ use http::{HeaderValue, StatusCode};
 use super::{FeedSource, FetchError, PageRequest, PageResponse, Resources};
 use crate::FeedUri;
 
+#[cfg(feature = "fuzzing")]
+pub(crate) use addresses::is_private;
 pub use builder::HttpFeedSourceBuilder;
 pub(crate) use exchange::{Ask, Exchange};
 pub(crate) use realm::Session;
@@ -89,4 +91,18 @@ impl FeedSource for HttpFeedSource {
             None => response,
         })
     }
+}
+
+/// Whether a value of `Content-Encoding` is understood.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read_coding(value: &str) -> bool {
+    coding::named(value).is_some()
+}
+
+/// The value of `Cookie` after an answer with these headers.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read_cookies(url: &url::Url, headers: &http::HeaderMap) -> Option<Vec<u8>> {
+    let jar = cookies::Jar::default();
+    jar.keep(url, headers);
+    jar.header(url).map(|value| value.as_bytes().to_vec())
 }

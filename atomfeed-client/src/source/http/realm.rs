@@ -265,3 +265,131 @@ impl Failed {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::source::HttpFeedSource;
+
+    /// Lets nobody in until it is told to, and counts who tries.
+    struct Doorman {
+        answer: Mutex<fn() -> Result<HeaderMap, LoginError>>,
+        tried: AtomicU32,
+    }
+
+    #[async_trait]
+    impl Authenticator for Arc<Doorman> {
+        async fn log_in(&self, _: &LoginDoor<'_>) -> Result<HeaderMap, LoginError> {
+            self.tried.fetch_add(1, Ordering::SeqCst);
+            // Takes a while.
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            (self.answer.lock().unwrap())()
+        }
+    }
+
+    fn refused() -> Result<HeaderMap, LoginError> {
+        Err(LoginError::Refused {
+            user: "atomfeed".to_owned(),
+        })
+    }
+
+    fn unanswered() -> Result<HeaderMap, LoginError> {
+        Err(FetchError::Connection("down".into()).into())
+    }
+
+    struct Lab {
+        doorman: Arc<Doorman>,
+        realm: Realm,
+        wire: Wire,
+        origin: Url,
+    }
+
+    impl Lab {
+        fn new(answer: fn() -> Result<HeaderMap, LoginError>) -> Self {
+            let feed = "http://emr.invalid/feed/recent".parse().unwrap();
+            let doorman = Arc::new(Doorman {
+                answer: Mutex::new(answer),
+                tried: AtomicU32::new(0),
+            });
+            Self {
+                realm: Realm::new(Some(Arc::new(Arc::clone(&doorman)))),
+                doorman,
+                wire: Wire::new(HttpFeedSource::builder(&feed).settings()).unwrap(),
+                origin: "http://emr.invalid/".parse().unwrap(),
+            }
+        }
+
+        fn tried(&self) -> u32 {
+            self.doorman.tried.load(Ordering::SeqCst)
+        }
+
+        async fn session(&self) -> Result<Arc<Session>, FetchError> {
+            self.realm.session(&self.wire, &self.origin).await
+        }
+
+        /// How often it is tried in a day in which it is needed all the time, and when for the second time.
+        async fn tries_of_a_day(&self) -> (u32, Duration) {
+            let begun = Instant::now();
+            let mut second = None;
+            while begun.elapsed() < Duration::from_secs(86_400) {
+                let error = self.session().await.unwrap_err();
+                let (wait, tried) = (error.retry_after().unwrap(), self.tried());
+                tokio::time::sleep(wait / 2).await;
+                self.session().await.unwrap_err();
+                assert_eq!(self.tried(), tried, "it was tried before it was said to be");
+                tokio::time::sleep(wait / 2 + Duration::from_millis(2)).await;
+                second.get_or_insert(begun.elapsed());
+            }
+            (self.tried(), second.unwrap())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refused_login_is_tried_seldom() {
+        let (tries, second) = Lab::new(refused).tries_of_a_day().await;
+        // Every 15 to 30 minutes.
+        assert!((48..110).contains(&tries), "{tries}");
+        let second = second.as_secs();
+        assert!((30..65).contains(&second), "{second} s");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_login_without_an_answer_is_tried_more_often() {
+        let (tries, second) = Lab::new(unanswered).tries_of_a_day().await;
+        // Every one to two minutes.
+        assert!((700..1_500).contains(&tries), "{tries}");
+        let second = second.as_secs();
+        assert!((1..5).contains(&second), "{second} s");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_login_that_comes_about_is_forgiven_all_before() {
+        let lab = Lab::new(refused);
+        lab.tries_of_a_day().await;
+        *lab.doorman.answer.lock().unwrap() = || Ok(HeaderMap::new());
+        tokio::time::sleep(Duration::from_secs(3_600)).await;
+        let session = lab.session().await.unwrap();
+        let tried = lab.tried();
+        assert_eq!(lab.session().await.unwrap().number, session.number);
+        assert_eq!(lab.tried(), tried);
+        // Over, and refused once: soon again.
+        *lab.doorman.answer.lock().unwrap() = refused;
+        let after = lab.realm.after(Some(&session), &lab.wire, &lab.origin);
+        let wait = after.await.unwrap_err().retry_after().unwrap();
+        assert!(wait <= Duration::from_secs(60), "{wait:?}");
+    }
+
+    /// Who logged in for all is dropped in the middle: the next one does.
+    #[tokio::test(start_paused = true)]
+    async fn a_login_that_is_given_up_holds_nobody_up() {
+        let lab = Lab::new(|| Ok(HeaderMap::new()));
+        let given_up = tokio::time::timeout(Duration::from_millis(5), lab.session());
+        given_up.await.unwrap_err();
+        let (first, second) = tokio::join!(lab.session(), lab.session());
+        assert_eq!(first.unwrap().number, second.unwrap().number);
+        assert_eq!(lab.tried(), 2);
+    }
+}
