@@ -261,7 +261,10 @@ mod tests {
         /// Whatever a server or an event says, and by whatever steps.
         #[test]
         fn nothing_leads_to_another_origin(
-            location in "(http|https|file|)(:|)(//|/|)([a-z@:]{0,8}(emr|evil)(.example.org|.internal|))?(:8050|:8080|)\\PC{0,20}",
+            location in concat!(
+                "(http|https|file|)(:|)(//|/|)([a-z@:]{0,8}(emr|evil)(.example.org|.internal|))?",
+                "(:8050|:8080|)\\PC{0,20}",
+            ),
             content in "\\PC{0,40}",
         ) {
             let origins = origins();

@@ -130,14 +130,16 @@ impl Exchange {
         let mut session = realm.session(&self.wire, &origin).await?;
         let mut sessions = 1;
         loop {
-            session.count_request();
+            let in_flight = session.request();
             let headers = ask.headers.clone();
             let sent = self
                 .wire
                 .send(Method::GET, &reached, headers, Bytes::new(), &session);
             let response = sent.await?;
+            drop(in_flight);
             let answer = Answer::new(&reached, response.status(), response.headers());
             if !realm.is_refused(&answer) {
+                session.serves();
                 return Ok(response);
             }
             // What is forbidden stays so in one more session; the others may have ended by what others

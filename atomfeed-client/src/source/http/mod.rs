@@ -4,6 +4,7 @@ mod coding;
 mod cookies;
 mod exchange;
 mod realm;
+mod session;
 mod wire;
 
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use crate::FeedUri;
 pub(crate) use addresses::is_private;
 pub use builder::HttpFeedSourceBuilder;
 pub(crate) use exchange::{Ask, Exchange};
-pub(crate) use realm::Session;
+pub(crate) use session::Session;
 pub(crate) use wire::Wire;
 
 /// Fetches pages over HTTP and HTTPS.

@@ -1,14 +1,11 @@
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
-use http::header::COOKIE;
-use http::{HeaderMap, HeaderValue};
 use tokio::time::Instant;
 use url::Url;
 
-use super::cookies::Jar;
+use super::session::Session;
 use super::wire::Wire;
 use crate::FetchError;
 use crate::source::login::{Answer, Authenticator, LoginDoor, LoginError};
@@ -18,78 +15,6 @@ use crate::source::login::{Answer, Authenticator, LoginDoor, LoginError};
 const AFTER_REFUSAL: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(900));
 /// The same where it got no answer.
 const AFTER_FAILURE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
-
-/// What one request is given to get in with: what the login gave, and the cookies since.
-///
-/// An answer's cookies are kept with the session that its request was sent under. Servers give a new,
-/// empty session along with the refusal of an old one, and that must not replace the one of a login that
-/// was made meanwhile.
-#[derive(Debug)]
-pub(crate) struct Session {
-    number: u64,
-    credentials: Credentials,
-    jar: Jar,
-    requests: AtomicU32,
-}
-
-/// Headers that are not shown.
-struct Credentials(HeaderMap);
-
-impl std::fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Credentials")
-    }
-}
-
-impl Session {
-    fn new(number: u64) -> Self {
-        Self {
-            number,
-            credentials: Credentials(HeaderMap::new()),
-            jar: Jar::default(),
-            requests: AtomicU32::new(0),
-        }
-    }
-
-    /// Gives a request what it gets in with.
-    pub(crate) fn sign(&self, url: &Url, headers: &mut HeaderMap) {
-        for name in self.credentials.0.keys() {
-            headers.remove(name);
-        }
-        for (name, value) in &self.credentials.0 {
-            headers.append(name, value.clone());
-        }
-        let Some(cookies) = self.jar.header(url) else {
-            return;
-        };
-        // Those that the owner fixed go along.
-        let value = match headers.get(COOKIE) {
-            Some(fixed) => {
-                let both = [fixed.as_bytes(), b"; ", cookies.as_bytes()].concat();
-                HeaderValue::from_bytes(&both).unwrap_or(cookies)
-            }
-            None => cookies,
-        };
-        headers.insert(COOKIE, value);
-    }
-
-    pub(crate) fn keep_cookies(&self, url: &Url, headers: &HeaderMap) {
-        self.jar.keep(url, headers);
-    }
-
-    pub(crate) fn has_cookies(&self) -> bool {
-        !self.jar.is_empty()
-    }
-
-    pub(crate) fn count_request(&self) {
-        self.requests.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Whether it may have ended since it began: who comes first gets in, or is not let in at all.
-    pub(crate) fn may_be_over(&self) -> bool {
-        self.requests.load(Ordering::Relaxed) > 1
-    }
-}
 
 /// An origin, and how one gets in there.
 pub(super) struct Realm {
@@ -162,7 +87,7 @@ impl Realm {
     ) -> Result<Arc<Session>, FetchError> {
         let mut logins = self.logins.lock().await;
         if let Some(session) = self.current()
-            && refused.is_none_or(|refused| refused.number < session.number)
+            && refused.is_none_or(|refused| refused.number() < session.number())
         {
             return Ok(session);
         }
@@ -200,11 +125,8 @@ impl Realm {
         let mut session = Session::new(number);
         if let Some(authenticator) = &self.authenticator {
             let door = LoginDoor::new(wire, origin, &session);
-            let mut credentials = authenticator.log_in(&door).await?;
-            for value in credentials.values_mut() {
-                value.set_sensitive(true);
-            }
-            session.credentials = Credentials(credentials);
+            let credentials = authenticator.log_in(&door).await?;
+            session.set_credentials(credentials);
         }
         Ok(Arc::new(session))
     }
@@ -269,7 +191,10 @@ impl Failed {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
     use async_trait::async_trait;
+    use http::HeaderMap;
 
     use super::*;
     use crate::source::HttpFeedSource;
@@ -373,7 +298,7 @@ mod tests {
         tokio::time::sleep(Duration::from_secs(3_600)).await;
         let session = lab.session().await.unwrap();
         let tried = lab.tried();
-        assert_eq!(lab.session().await.unwrap().number, session.number);
+        assert_eq!(lab.session().await.unwrap().number(), session.number());
         assert_eq!(lab.tried(), tried);
         // Over, and refused once: soon again.
         *lab.doorman.answer.lock().unwrap() = refused;
@@ -389,7 +314,7 @@ mod tests {
         let given_up = tokio::time::timeout(Duration::from_millis(5), lab.session());
         given_up.await.unwrap_err();
         let (first, second) = tokio::join!(lab.session(), lab.session());
-        assert_eq!(first.unwrap().number, second.unwrap().number);
+        assert_eq!(first.unwrap().number(), second.unwrap().number());
         assert_eq!(lab.tried(), 2);
     }
 }

@@ -15,7 +15,7 @@ use url::Url;
 use super::addresses::{Private, Resolver, is_private_host};
 use super::builder::Settings;
 use super::coding::{ACCEPTED, Coding};
-use super::realm::Session;
+use super::session::Session;
 use crate::FetchError;
 
 /// How much of an answer that is no page is read, to be shown.
