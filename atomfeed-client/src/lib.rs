@@ -22,7 +22,7 @@ pub use outcome::{Outcome, Processed};
 pub use schedule::{InvalidSchedule, Schedule};
 #[cfg(feature = "http")]
 pub use source::{
-    Answer, Authenticator, BasicAuth, BearerToken, FetchContent, FixedHeaders, FormLogin,
+    AnswerHead, Authenticator, BasicAuth, BearerToken, FetchContent, FixedHeaders, FormLogin,
     HttpFeedSource, HttpFeedSourceBuilder, LoginDoor, LoginError, OpenMrsSession, Resource,
     ResourceError, Resources,
 };

@@ -110,6 +110,9 @@ pub enum FetchError {
     Source(#[source] Box<dyn Error + Send + Sync>),
 }
 
+/// How much of an address elsewhere is shown.
+const LONGEST_LOCATION: usize = 500;
+
 impl FetchError {
     /// Whether trying again soon may help: no connection came about or it broke, time ran out, the body
     /// broke off, logging in failed, or the server says that it is busy or that what stands behind it is
@@ -135,6 +138,12 @@ impl FetchError {
             #[cfg(feature = "http")]
             Self::Login { retry_in, .. } => Some(*retry_in),
             _ => None,
+        }
+    }
+
+    pub(crate) fn redirect(location: &str) -> Self {
+        Self::Redirect {
+            location: location.chars().take(LONGEST_LOCATION).collect(),
         }
     }
 

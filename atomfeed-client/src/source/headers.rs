@@ -13,8 +13,8 @@ const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
 /// An ETag is sent back with each request: not one that fills a head of its own.
 const LONGEST_ETAG: usize = 1 << 10;
 
-/// How much of an address elsewhere is shown.
-const LONGEST_LOCATION: usize = 500;
+/// An address elsewhere that is longer leads nowhere.
+const LONGEST_LOCATION: usize = 8 << 10;
 
 /// How long to wait as `Retry-After` says (RFC 9110 §10.2.3): seconds, or a date. An hour at most; nothing
 /// where it is over, and `None` where it is neither.
@@ -53,16 +53,11 @@ pub(crate) fn entity_tag(value: &str) -> Option<&str> {
     (value.len() <= LONGEST_ETAG && inner.bytes().all(is_etagc)).then_some(value)
 }
 
-/// The address of a redirect, for what is said of it and for a URL to be made of it.
+/// The address of a redirect, to make a URL of; empty where there is none.
 pub(super) fn location(headers: &HeaderMap) -> String {
-    let location = headers
-        .get(LOCATION)
-        .map(|value| value.as_bytes())
-        .unwrap_or_default();
-    String::from_utf8_lossy(location)
-        .chars()
-        .take(LONGEST_LOCATION)
-        .collect()
+    let location = headers.get(LOCATION).map(|value| value.as_bytes());
+    let location = location.filter(|location| location.len() <= LONGEST_LOCATION);
+    String::from_utf8_lossy(location.unwrap_or_default()).into_owned()
 }
 
 #[cfg(test)]

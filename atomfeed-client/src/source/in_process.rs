@@ -70,9 +70,8 @@ where
             && head.headers.contains_key(LOCATION)
         {
             let location = location(&head.headers);
-            let Ok(target) = page.url.join(&location) else {
-                return Err(FetchError::Redirect { location });
-            };
+            let target = page.url.join(&location);
+            let target = target.map_err(|_| FetchError::redirect(&location))?;
             (head, body) = self.get(page, &target).await?;
             redirected = Some(target);
         }

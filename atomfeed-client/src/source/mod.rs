@@ -23,8 +23,8 @@ pub use error::FetchError;
 pub use in_process::InProcessFeedSource;
 #[cfg(feature = "http")]
 pub use login::{
-    Answer, Authenticator, BasicAuth, BearerToken, FixedHeaders, FormLogin, LoginDoor, LoginError,
-    OpenMrsSession,
+    AnswerHead, Authenticator, BasicAuth, BearerToken, FixedHeaders, FormLogin, LoginDoor,
+    LoginError, OpenMrsSession,
 };
 pub use page::{PageRequest, PageResponse};
 #[cfg(feature = "http")]

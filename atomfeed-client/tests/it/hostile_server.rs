@@ -37,6 +37,8 @@ bad_second_pages! {
         => fetch!(ForeignOrigin), ["169.254.169.254", "allow its origin"], trusting;
     sent_to_another_scheme: |_| Answer::redirect("file:///etc/passwd")
         => fetch!(ForeignOrigin), ["file:///etc/passwd"], trusting;
+    sent_to_a_long_address: |lab| Answer::redirect(&lab.server.url(&format!("/{}", "x".repeat(9_000))))
+        => fetch!(Redirect), ["give that address"], trusting;
     sent_nowhere: |_| Answer::status("302 Found", "")
         => fetch!(Redirect), ["give that address"], trusting;
     sent_in_a_circle: |_| Answer::redirect("/feed/2")

@@ -1,298 +1,23 @@
-//! Getting in, and in again: once for all who need it, with nothing lost, and nobody told a secret.
+//! Ways to get in, what becomes of one that fails, and that nobody is told a secret.
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use atomfeed_client::{
-    AtomFeedClient, Authenticator, BasicAuth, BearerToken, FetchError, FixedHeaders, FormLogin,
-    HttpFeedSource, LoginDoor, LoginError, OpenMrsSession, Resources,
+    Authenticator, BasicAuth, BearerToken, FetchError, FixedHeaders, FormLogin, HttpFeedSource,
+    LoginDoor, LoginError, OpenMrsSession,
 };
-use atomfeed_core::store::conformance::{Harness, SqliteHarness};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request};
 use tokio::task::JoinSet;
 
-use crate::feeds::{Apply, applied};
+use crate::closed_server::{
+    BASIC, Emr, LOGIN_PAGE, SESSION, fetch_all, login_page, open_elis, open_mrs,
+    sent_to_login_page, unauthorized,
+};
 use crate::scripted_server::{Answer, ScriptedServer, header};
 use crate::two_pages::{assert_says, chain};
-
-const SESSION: &str = "/openmrs/ws/rest/v1/session";
-/// Base64 of `atomfeed:hunter2`.
-const BASIC: &str = "Basic YXRvbWZlZWQ6aHVudGVyMg==";
-
-/// What a server knows of who is in.
-#[derive(Default)]
-struct State {
-    sessions: u32,
-    /// How often the current one still lets somebody in.
-    left: u32,
-    served: u32,
-    strangers: u32,
-}
-
-/// A server whose sessions let in so often, and no more.
-struct Emr {
-    server: ScriptedServer,
-    state: Arc<Mutex<State>>,
-    lasts: u32,
-}
-
-impl Emr {
-    async fn new(lasts: u32) -> Self {
-        let server = ScriptedServer::new().await;
-        let state = Arc::default();
-        Self {
-            server,
-            state,
-            lasts,
-        }
-    }
-
-    /// Logs in as OpenMRS does: 200 also to who may not, and a session to everybody.
-    async fn open_mrs(lasts: u32) -> Self {
-        let emr = Self::new(lasts).await;
-        let state = Arc::clone(&emr.state);
-        emr.server.answer_by(SESSION, move |request| {
-            let mut state = state.lock().unwrap();
-            state.sessions += 1;
-            let is_known = header(request, "authorization") == Some(BASIC);
-            state.left = if is_known { lasts } else { 0 };
-            let cookie = format!(
-                "set-cookie: JSESSIONID=s{}; Path=/openmrs; HttpOnly\r\n",
-                state.sessions
-            );
-            Answer::with(
-                "200 OK",
-                &cookie,
-                format!("{{\"authenticated\":{is_known},\"user\":{{}}}}"),
-            )
-        });
-        emr
-    }
-
-    fn open_elis(&self) {
-        let (state, lasts) = (Arc::clone(&self.state), self.lasts);
-        self.server
-            .answer_by("/openelis/ValidateLogin.do", move |request| {
-                let mut state = state.lock().unwrap();
-                state.sessions += 1;
-                let form = request.split("\r\n\r\n").nth(1).unwrap();
-                let is_form =
-                    header(request, "content-type") == Some("application/x-www-form-urlencoded");
-                let is_known = form == "loginName=ad+min&password=h%26nter2" && is_form;
-                state.left = if is_known { lasts } else { 0 };
-                let cookie = format!("set-cookie: JSESSIONID=s{}; Path=/\r\n", state.sessions);
-                match is_known {
-                    true => Answer::with("200 OK", &cookie, "<html>Main menu</html>"),
-                    false => Answer::with("200 OK", &cookie, LOGIN_PAGE),
-                }
-            });
-    }
-
-    /// Serves a path to who is in; others get that answer, and an empty session on top.
-    fn serve(&self, path: &str, answer: Answer, to_strangers: fn(&str) -> Answer) {
-        let state = Arc::clone(&self.state);
-        self.server.answer_by(path, move |request| {
-            let mut state = state.lock().unwrap();
-            let cookie = format!("JSESSIONID=s{}", state.sessions);
-            if state.left > 0 && header(request, "cookie") == Some(&cookie) {
-                state.left -= 1;
-                state.served += 1;
-                return answer.clone();
-            }
-            state.strangers += 1;
-            to_strangers(&format!(
-                "set-cookie: JSESSIONID=nobody{}; Path=/\r\n",
-                state.strangers
-            ))
-        });
-    }
-
-    fn serve_numbers(
-        &self,
-        folder: &str,
-        numbers: std::ops::Range<u32>,
-        to_strangers: fn(&str) -> Answer,
-    ) {
-        for number in numbers {
-            let answer = Answer::ok("application/json", number.to_string());
-            self.serve(&format!("{folder}{number}"), answer, to_strangers);
-        }
-    }
-
-    fn url(&self, path: &str) -> url::Url {
-        self.server.url(path).parse().unwrap()
-    }
-
-    fn source(&self, login: impl Authenticator) -> HttpFeedSource {
-        let feed = self.server.url("/openmrs/feed/recent").parse().unwrap();
-        let source = HttpFeedSource::builder(&feed).with_login(login);
-        source.build().unwrap()
-    }
-
-    fn resources(&self, login: impl Authenticator) -> Resources {
-        self.source(login).resources()
-    }
-
-    /// Each session served as often as it lasts, but the last.
-    fn assert_no_login_was_wasted(&self) {
-        let state = self.state.lock().unwrap();
-        assert_eq!(
-            state.sessions,
-            state.served.div_ceil(self.lasts),
-            "of {} served",
-            state.served
-        );
-    }
-
-    fn sessions(&self) -> u32 {
-        self.state.lock().unwrap().sessions
-    }
-}
-
-const LOGIN_PAGE: &str = "<html><form action='ValidateLogin.do'><input name=loginName>\
-     <INPUT TYPE=\"password\" name=\"password\"></form></html>";
-
-fn unauthorized(cookie: &str) -> Answer {
-    Answer::status("401 Unauthorized", cookie)
-}
-
-fn forbidden(cookie: &str) -> Answer {
-    Answer::status("403 Forbidden", cookie)
-}
-
-fn login_page(cookie: &str) -> Answer {
-    Answer::with(
-        "200 OK",
-        &format!("content-type: Text/HTML; charset=utf-8\r\n{cookie}"),
-        LOGIN_PAGE,
-    )
-}
-
-fn sent_to_login_page(cookie: &str) -> Answer {
-    Answer::status(
-        "302 Found",
-        &format!("location: /openmrs/Login.htm?x=1\r\n{cookie}"),
-    )
-}
-
-fn open_mrs() -> OpenMrsSession {
-    OpenMrsSession::new(SESSION, "atomfeed", "hunter2")
-}
-
-fn open_elis() -> FormLogin {
-    FormLogin::new("/openelis/ValidateLogin.do", "ad min", "h&nter2")
-}
-
-/// As many at once as there are.
-async fn fetch_all(emr: &Emr, resources: &Resources, folder: &str, numbers: std::ops::Range<u32>) {
-    let mut fetching = JoinSet::new();
-    for number in numbers.clone() {
-        let (url, resources) = (emr.url(&format!("{folder}{number}")), resources.clone());
-        fetching.spawn(async move { resources.get(&url).await.unwrap().json::<u32>().unwrap() });
-    }
-    let fetched: HashSet<_> = fetching.join_all().await.into_iter().collect();
-    assert_eq!(fetched, numbers.collect());
-}
-
-/// The pages of a feed, each under the session of another, and the events of all of them.
-#[tokio::test]
-async fn a_feed_whose_session_ends_every_third_request() {
-    let emr = Emr::open_mrs(3).await;
-    for number in 1..=10 {
-        let next = format!("/openmrs/feed/{}", number + 1);
-        let next = (number < 10).then_some(next.as_str());
-        let page = emr.server.page(number, number * 3 - 2..=number * 3, next);
-        let page = page
-            .replace("/feed/", "/openmrs/feed/")
-            .replace("/openmrs/openmrs/", "/openmrs/");
-        emr.serve(
-            &format!("/openmrs/feed/{number}"),
-            Answer::page(&page),
-            unauthorized,
-        );
-        emr.serve("/openmrs/feed/recent", Answer::page(&page), unauthorized);
-    }
-    let harness = Arc::new(SqliteHarness::default());
-    let store = harness.store().await;
-    let feed = emr.server.url("/openmrs/feed/recent").parse().unwrap();
-    let client = AtomFeedClient::builder(feed, emr.source(open_mrs()));
-    let client = client.build(store.clone(), Apply::all(&harness));
-    assert_eq!(client.process_events().await.unwrap().applied, 30);
-    assert_eq!(
-        applied(harness.as_ref(), &store).await,
-        (1..=30).collect::<Vec<_>>()
-    );
-    emr.assert_no_login_was_wasted();
-    // From the newest page to the oldest, and back.
-    assert!(emr.sessions() >= 6, "{}", emr.sessions());
-}
-
-#[tokio::test]
-async fn sixteen_at_once_log_in_once() {
-    for to_strangers in [unauthorized, sent_to_login_page] {
-        let emr = Emr::open_mrs(3).await;
-        emr.serve_numbers("/openmrs/patient/", 0..64, to_strangers);
-        let resources = emr.resources(open_mrs());
-        for first in [0, 16, 32, 48] {
-            fetch_all(&emr, &resources, "/openmrs/patient/", first..first + 16).await;
-            emr.assert_no_login_was_wasted();
-        }
-        assert_eq!(emr.sessions(), 22);
-    }
-}
-
-/// The session is over for all of them, and one of them sees to it.
-#[tokio::test]
-async fn a_session_that_is_forbidden_is_one_that_is_over() {
-    let emr = Emr::open_mrs(16).await;
-    emr.serve_numbers("/openmrs/patient/", 0..32, forbidden);
-    let resources = emr.resources(open_mrs());
-    fetch_all(&emr, &resources, "/openmrs/patient/", 0..16).await;
-    fetch_all(&emr, &resources, "/openmrs/patient/", 16..32).await;
-    assert_eq!(emr.sessions(), 2);
-}
-
-/// One new session is tried; then it is what the server says.
-#[tokio::test]
-async fn what_is_forbidden_stays_so() {
-    let emr = Emr::open_mrs(100).await;
-    emr.serve_numbers("/openmrs/patient/", 0..1, unauthorized);
-    for (path, status) in [
-        ("/openmrs/secret", "403 Forbidden"),
-        ("/openmrs/odd", "401 Unauthorized"),
-    ] {
-        emr.server.answer(path, Answer::status(status, ""));
-    }
-    let resources = emr.resources(open_mrs());
-    let error = resources
-        .get(&emr.url("/openmrs/secret"))
-        .await
-        .unwrap_err();
-    assert!(
-        matches!(error, FetchError::Status { status: 403, .. }),
-        "{error:?}"
-    );
-    // Whoever was refused by a session that is new, is refused, however often.
-    resources
-        .get(&emr.url("/openmrs/secret"))
-        .await
-        .unwrap_err();
-    assert_eq!(emr.sessions(), 1);
-    for (path, sessions) in [("/openmrs/secret", 2), ("/openmrs/odd", 3)] {
-        // The session has let somebody in, so that it may be over now.
-        fetch_all(&emr, &resources, "/openmrs/patient/", 0..1).await;
-        for _ in 0..3 {
-            let error = resources.get(&emr.url(path)).await.unwrap_err();
-            assert!(!error.is_transient(), "{error:?}");
-            assert_eq!(emr.sessions(), sessions);
-        }
-    }
-    fetch_all(&emr, &resources, "/openmrs/patient/", 0..1).await;
-    assert_eq!(emr.sessions(), 3);
-}
 
 /// OpenELIS shows its login page, with 200, or sends there.
 #[tokio::test]
@@ -357,7 +82,7 @@ async fn basic_and_fixed_headers_are_sent_from_the_first_request_on() {
     let key = FixedHeaders::new([("x-api-key", "hunter2"), ("cookie", "a=1")]).unwrap();
     let bearer = BearerToken::new("hunter2");
     let basic = BasicAuth::new("atomfeed", "hunter2");
-    async fn check(login: impl Authenticator, name: &str, value: &str) {
+    async fn check(login: Arc<dyn Authenticator>, name: &str, value: &str) {
         let emr = Emr::new(1).await;
         let cookie = "set-cookie: b=2; Path=/\r\n";
         emr.server
@@ -376,45 +101,9 @@ async fn basic_and_fixed_headers_are_sent_from_the_first_request_on() {
         assert!(cookies.contains("b=2"), "{cookies}");
         assert_eq!(cookies.contains("a=1"), name == "x-api-key", "{cookies}");
     }
-    check(key, "x-api-key", "hunter2").await;
-    check(bearer, "authorization", "Bearer hunter2").await;
-    check(basic, "authorization", BASIC).await;
-}
-
-#[tokio::test]
-async fn a_token_is_asked_for_again_when_it_is_over() {
-    let emr = Emr::new(3).await;
-    let tokens = Arc::new(Mutex::new(0));
-    for number in 0..16_u32 {
-        let (state, tokens) = (Arc::clone(&emr.state), Arc::clone(&tokens));
-        emr.server.answer_by(&format!("/{number}"), move |request| {
-            let mut state = state.lock().unwrap();
-            let token = format!("Bearer token{}", *tokens.lock().unwrap());
-            if header(request, "authorization") != Some(&token) || state.left == 0 {
-                return Answer::status("401 Unauthorized", "");
-            }
-            state.left -= 1;
-            state.served += 1;
-            Answer::ok("application/json", number.to_string())
-        });
-    }
-    let (state, given) = (Arc::clone(&emr.state), Arc::clone(&tokens));
-    let login = BearerToken::from_fn(move || {
-        let (state, given) = (Arc::clone(&state), Arc::clone(&given));
-        async move {
-            // Somebody else may have to be asked.
-            tokio::task::yield_now().await;
-            let mut state = state.lock().unwrap();
-            state.sessions += 1;
-            state.left = 3;
-            let mut given = given.lock().unwrap();
-            *given += 1;
-            Ok(format!("token{given}\n"))
-        }
-    });
-    let resources = emr.resources(login);
-    fetch_all(&emr, &resources, "/", 0..16).await;
-    emr.assert_no_login_was_wasted();
+    check(Arc::new(key), "x-api-key", "hunter2").await;
+    check(Arc::new(bearer), "authorization", "Bearer hunter2").await;
+    check(Arc::new(basic), "authorization", BASIC).await;
 }
 
 /// Seven wrong passwords, and OpenMRS locks the account: one is enough, however many ask, and how often.

@@ -10,9 +10,9 @@ use super::builder::Settings;
 use super::realm::Realm;
 use super::wire::Wire;
 use crate::FetchError;
-use crate::source::headers::location;
+use crate::source::headers;
 use crate::source::links::{self, Origins};
-use crate::source::login::Answer;
+use crate::source::login::AnswerHead;
 
 /// How often one request is sent again under a newer session: each may have ended by what others asked.
 const MOST_SESSIONS: u32 = 10;
@@ -87,30 +87,29 @@ impl Exchange {
         let mut response = self.admitted(ask, &ask.url).await?;
         let mut elsewhere = None;
         if is_redirect(response.status()) {
-            let sent_to = location(response.headers());
-            let target = links::redirected(&ask.url, &sent_to)
+            let location = headers::location(response.headers());
+            let target = links::redirected(&ask.url, &location)
                 .filter(|_| ask.follow_redirect || self.settings().redirects)
-                .ok_or(FetchError::Redirect { location: sent_to })?;
+                .ok_or_else(|| FetchError::redirect(&location))?;
             response = self.admitted(ask, &target).await?;
             elsewhere = Some(target);
             if is_redirect(response.status()) {
-                return Err(FetchError::Redirect {
-                    location: location(response.headers()),
-                });
+                let location = headers::location(response.headers());
+                return Err(FetchError::redirect(&location));
             }
         }
-        let (status, headers) = (response.status(), response.headers().clone());
+        let (status, head) = (response.status(), response.headers().clone());
         let body = match status {
             StatusCode::OK => self.wire.read(response, self.settings().max_bytes).await?,
             StatusCode::NOT_MODIFIED if ask.may_be_unchanged => Bytes::new(),
             _ => {
                 let body = self.wire.beginning(response).await;
-                return Err(FetchError::status(status.as_u16(), &headers, &body));
+                return Err(FetchError::status(status.as_u16(), &head, &body));
             }
         };
         Ok(Got {
             status,
-            headers,
+            headers: head,
             body,
             url: elsewhere,
         })
@@ -131,13 +130,13 @@ impl Exchange {
         let mut sessions = 1;
         loop {
             let in_flight = session.request();
-            let headers = ask.headers.clone();
+            let (asking, nothing) = (ask.headers.clone(), Bytes::new());
             let sent = self
                 .wire
-                .send(Method::GET, &reached, headers, Bytes::new(), &session);
+                .send(Method::GET, &reached, asking, nothing, &session);
             let response = sent.await?;
             drop(in_flight);
-            let answer = Answer::new(&reached, response.status(), response.headers());
+            let answer = AnswerHead::new(&reached, response.status(), response.headers());
             if !realm.is_refused(&answer) {
                 session.serves();
                 return Ok(response);
@@ -149,14 +148,13 @@ impl Exchange {
                 _ => MOST_SESSIONS,
             };
             if !realm.can_log_in_again() || !session.may_be_over() || sessions >= limit {
-                return match response.status() {
-                    StatusCode::OK => Err(FetchError::LoginPage {
-                        url: reached.into(),
-                    }),
-                    status if is_redirect(status) => Err(FetchError::LoginPage {
-                        url: reached.into(),
-                    }),
-                    _ => Ok(response),
+                let status = response.status();
+                // Others say by themselves what they are.
+                let is_page = status == StatusCode::OK || is_redirect(status);
+                let url = reached.into();
+                return match is_page {
+                    true => Err(FetchError::LoginPage { url }),
+                    false => Ok(response),
                 };
             }
             session = realm.after(Some(&session), &self.wire, &origin).await?;

@@ -8,7 +8,7 @@ use url::Url;
 use super::session::Session;
 use super::wire::Wire;
 use crate::FetchError;
-use crate::source::login::{Answer, Authenticator, LoginDoor, LoginError};
+use crate::source::login::{AnswerHead, Authenticator, LoginDoor, LoginError};
 
 /// How soon a login is tried again that was refused: seven wrong passwords within minutes, and OpenMRS
 /// locks the account.
@@ -50,7 +50,7 @@ impl Realm {
     }
 
     /// Whether an answer asks for a login.
-    pub(super) fn is_refused(&self, answer: &Answer<'_>) -> bool {
+    pub(super) fn is_refused(&self, answer: &AnswerHead<'_>) -> bool {
         let authenticator = self.authenticator.as_ref();
         authenticator.is_some_and(|authenticator| authenticator.is_refused(answer))
     }
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[async_trait]
-    impl Authenticator for Arc<Doorman> {
+    impl Authenticator for Doorman {
         async fn log_in(&self, _: &LoginDoor<'_>) -> Result<HeaderMap, LoginError> {
             self.tried.fetch_add(1, Ordering::SeqCst);
             // Takes a while.
@@ -240,7 +240,7 @@ mod tests {
                 tried: AtomicU32::new(0),
             });
             Self {
-                realm: Realm::new(Some(Arc::new(Arc::clone(&doorman)))),
+                realm: Realm::new(Some(Arc::clone(&doorman) as Arc<dyn Authenticator>)),
                 doorman,
                 wire: Wire::new(HttpFeedSource::builder(&feed).settings()).unwrap(),
                 origin: "http://emr.invalid/".parse().unwrap(),

@@ -7,13 +7,13 @@ use crate::source::{headers, links};
 /// The head of an answer, for an [`Authenticator`](super::Authenticator) to see whether it is one to a
 /// stranger.
 #[derive(Debug)]
-pub struct Answer<'a> {
+pub struct AnswerHead<'a> {
     url: &'a Url,
     status: StatusCode,
     headers: &'a HeaderMap,
 }
 
-impl<'a> Answer<'a> {
+impl<'a> AnswerHead<'a> {
     pub(crate) fn new(url: &'a Url, status: StatusCode, headers: &'a HeaderMap) -> Self {
         Self {
             url,

@@ -6,7 +6,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Request, Response, StatusCode};
 use url::form_urlencoded::Serializer;
 
-use super::{Answer, Authenticator, BasicAuth, LoginDoor, LoginError};
+use super::{AnswerHead, Authenticator, BasicAuth, LoginDoor, LoginError};
 
 /// A form that is posted, as a browser would, and the cookies that come of it: OpenELIS, and many others.
 ///
@@ -91,7 +91,7 @@ impl FormLogin {
     }
 
     fn has_failed(&self, url: &url::Url, answer: &Response<Bytes>) -> bool {
-        let head = Answer::new(url, answer.status(), answer.headers());
+        let head = AnswerHead::new(url, answer.status(), answer.headers());
         head.is_denied()
             || head.redirects_to_path_with(&self.login_page)
             || asks_for_password(answer.body())
@@ -130,7 +130,7 @@ impl Authenticator for FormLogin {
         }
     }
 
-    fn is_refused(&self, answer: &Answer<'_>) -> bool {
+    fn is_refused(&self, answer: &AnswerHead<'_>) -> bool {
         answer.is_denied()
             || answer.redirects_to_path_with(&self.login_page)
             || (answer.is_page_for_people() && !self.among_pages)

@@ -9,10 +9,12 @@ mod fixed;
 mod form;
 mod openmrs;
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use http::HeaderMap;
 
-pub use answer::Answer;
+pub use answer::AnswerHead;
 pub use basic::BasicAuth;
 pub use bearer::BearerToken;
 pub use door::LoginDoor;
@@ -73,12 +75,28 @@ pub trait Authenticator: Send + Sync + 'static {
 
     /// Whether an answer says that the request was not let in: 401 and 403, unless it is written
     /// otherwise. A server may as well send its login page, or there.
-    fn is_refused(&self, answer: &Answer<'_>) -> bool {
+    fn is_refused(&self, answer: &AnswerHead<'_>) -> bool {
         answer.is_denied()
     }
 
     /// Whether another login may get another answer; not where it would give the same again.
     fn can_log_in_again(&self) -> bool {
         true
+    }
+}
+
+/// One that is chosen when the program runs, or shared.
+#[async_trait]
+impl<A: Authenticator + ?Sized> Authenticator for Arc<A> {
+    async fn log_in(&self, door: &LoginDoor<'_>) -> Result<HeaderMap, LoginError> {
+        (**self).log_in(door).await
+    }
+
+    fn is_refused(&self, answer: &AnswerHead<'_>) -> bool {
+        (**self).is_refused(answer)
+    }
+
+    fn can_log_in_again(&self) -> bool {
+        (**self).can_log_in_again()
     }
 }

@@ -4,7 +4,7 @@ use http::header::{ACCEPT, AUTHORIZATION};
 use http::{HeaderMap, Request, StatusCode};
 use serde::Deserialize;
 
-use super::{Answer, Authenticator, BasicAuth, LoginDoor, LoginError};
+use super::{AnswerHead, Authenticator, BasicAuth, LoginDoor, LoginError};
 
 /// A session of OpenMRS: user and password once, at its session resource, and from then on the cookie
 /// (`JSESSIONID`) that comes of it.
@@ -85,7 +85,7 @@ impl Authenticator for OpenMrsSession {
         }
     }
 
-    fn is_refused(&self, answer: &Answer<'_>) -> bool {
+    fn is_refused(&self, answer: &AnswerHead<'_>) -> bool {
         answer.is_denied() || answer.redirects_to_path_with("login")
     }
 }
