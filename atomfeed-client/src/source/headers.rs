@@ -2,8 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::HeaderMap;
 use http::header::{HeaderName, LOCATION, RETRY_AFTER};
+use http::{HeaderMap, StatusCode};
 
 pub(super) const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
@@ -51,6 +51,11 @@ pub(crate) fn entity_tag(value: &str) -> Option<&str> {
     let inner = opaque.strip_prefix('"')?.strip_suffix('"')?;
     let is_etagc = |byte: u8| byte > b' ' && byte != b'"' && byte != 0x7F;
     (value.len() <= LONGEST_ETAG && inner.bytes().all(is_etagc)).then_some(value)
+}
+
+/// Whether an answer of this status says where to ask instead (RFC 9110 §15.4).
+pub(super) fn is_redirect(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }
 
 /// The address of a redirect, to make a URL of; empty where there is none.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE, LOCATION};
+use http::header::{ACCEPT, CONTENT_TYPE};
 use http::response::Parts;
 use http::{Request, Response, StatusCode};
 use http_body::Body;
@@ -13,7 +13,7 @@ use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use tower_service::Service;
 use url::Url;
 
-use super::headers::location;
+use super::headers::{is_redirect, location};
 use super::{FeedSource, FetchError, MAX_PAGE, PageRequest, PageResponse};
 
 /// Fetches pages from an HTTP service in the same process, an `axum::Router` for one, without a
@@ -65,10 +65,7 @@ where
     async fn fetch(&self, page: &PageRequest) -> Result<PageResponse, FetchError> {
         let (mut head, mut body) = self.get(page, &page.url).await?;
         let mut redirected = None;
-        if page.follow_redirect
-            && head.status.is_redirection()
-            && head.headers.contains_key(LOCATION)
-        {
+        if page.follow_redirect && is_redirect(head.status) {
             let location = location(&head.headers);
             let target = page.url.join(&location);
             let target = target.map_err(|_| FetchError::redirect(&location))?;

@@ -1,6 +1,6 @@
 //! Ways to get in, what becomes of one that fails, and that nobody is told a secret.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,6 +11,9 @@ use atomfeed_client::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request};
 use tokio::task::JoinSet;
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Metadata, Subscriber};
 
 use crate::closed_server::{
     BASIC, Emr, LOGIN_PAGE, SESSION, fetch_all, login_page, open_elis, open_mrs,
@@ -199,20 +202,26 @@ async fn a_login_that_is_answered_oddly() {
     }
 }
 
-/// A login at another origin than the feed's would give that one's password away.
+/// A login at another origin than the feed's would give that one's password away, also where that origin may
+/// be asked for other things.
 #[tokio::test]
 async fn a_login_stays_at_its_origin() {
     let (emr, elsewhere) = (Emr::new(1).await, ScriptedServer::new().await);
-    let resources = emr.resources(OpenMrsSession::new(
-        elsewhere.url(SESSION),
-        "atomfeed",
-        "hunter2",
-    ));
-    let error = resources
-        .get(&emr.url("/openmrs/patient/0"))
-        .await
-        .unwrap_err();
-    assert_says(&error, &["logging in", &elsewhere.base, "allow its origin"]);
+    let feed = emr.server.url("/openmrs/feed/recent").parse().unwrap();
+    let login = OpenMrsSession::new(elsewhere.url(SESSION), "atomfeed", "hunter2");
+    let source = HttpFeedSource::builder(&feed).with_login(login);
+    let allowed = source
+        .clone()
+        .allow_origin(&elsewhere.base.parse().unwrap());
+    for source in [source, allowed] {
+        let resources = source.build().unwrap().resources();
+        let url = emr.url("/openmrs/patient/0");
+        let error = resources.get(&url).await.unwrap_err();
+        assert_says(
+            &error,
+            &["logging in", &elsewhere.base, "is not at http://"],
+        );
+    }
     assert!(elsewhere.heads().is_empty() && emr.server.heads().is_empty());
 }
 
@@ -247,9 +256,47 @@ async fn one_may_get_in_as_one_likes() {
     assert_eq!(header(&heads[0], "cookie"), Some("node=n1"));
 }
 
-/// Not in what they look like, before and after they were used.
+/// Everything that is told to the log, in one text.
+#[derive(Clone, Default)]
+struct Heard(Arc<Mutex<String>>);
+
+impl Visit for Heard {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        let mut heard = self.0.lock().unwrap();
+        heard.push_str(&format!("{field}={value:?}\n"));
+    }
+}
+
+impl Subscriber for Heard {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, span: &Attributes<'_>) -> Id {
+        span.record(&mut self.clone());
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, values: &Record<'_>) {
+        values.record(&mut self.clone());
+    }
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        event.record(&mut self.clone());
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+/// Not in what they look like, before and after they were used, and not in the log.
 #[tokio::test]
 async fn nothing_shows_a_secret() {
+    let heard = Heard::default();
+    let _listening = tracing::subscriber::set_default(heard.clone());
     let emr = Emr::open_mrs(3).await;
     emr.serve_numbers("/openmrs/patient/", 0..1, unauthorized);
     let feed = emr.server.url("/openmrs/feed/recent").parse().unwrap();
@@ -257,8 +304,15 @@ async fn nothing_shows_a_secret() {
     let source = builder.clone().build().unwrap();
     let resources = source.resources();
     fetch_all(&emr, &resources, "/openmrs/patient/", 0..1).await;
+    let wrong = OpenMrsSession::new(SESSION, "atomfeed", "hunter2!");
+    let (wrong, url) = (emr.resources(wrong), emr.url("/openmrs/patient/0"));
+    let error = wrong.get(&url).await.unwrap_err();
     let form = FormLogin::new("/in", "me", "hunter2").with_field("pin", "hunter2");
+    let heard = heard.0.lock().unwrap().clone();
+    assert!(heard.contains("logged in"), "{heard}");
     for shown in [
+        heard,
+        format!("{error:?} {}", chain(&error)),
         format!(
             "{builder:#?} {source:#?} {resources:#?} {:?} {form:?}",
             open_mrs()

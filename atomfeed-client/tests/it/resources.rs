@@ -7,14 +7,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use atomfeed_client::{
     AtomFeedClient, Event, FetchContent, Handled, HttpFeedSource, HttpFeedSourceBuilder,
-    PreparingWorker, ProcessErrorKind, ResourceError, Resources, WorkerError,
+    PreparingWorker, ProcessError, ProcessErrorKind, ResourceError, Resources, WorkerError,
 };
 use atomfeed_core::EntryId;
 use atomfeed_core::store::{ConsumerStore, FailedEventQuery};
 use atomfeed_core::store::{MemoryConnection, MemoryStore};
 use serde::Deserialize;
 
-use crate::scripted_server::{Answer, ScriptedServer, gzip, header};
+use crate::scripted_server::{Answer, OPEN, ScriptedServer, gzip, header};
 use crate::two_pages::assert_says;
 
 struct Lab {
@@ -332,42 +332,51 @@ impl PreparingWorker<MemoryConnection> for Patients {
     }
 }
 
-/// The feed waits where the server is busy, as long as that says, and parks what is not there.
-#[tokio::test]
-async fn a_worker_waits_for_what_is_busy_and_parks_what_is_gone() {
-    let lab = Lab::new().await;
-    let feed: atomfeed_client::FeedUri = lab.server.url("/feed/recent").parse().unwrap();
-    let entry = |n, content| format!("<entry><id>tag:{n}</id><content>{content}</content></entry>");
+/// A feed of these events, and what follows it.
+fn patients(lab: &Lab, store: &MemoryStore, contents: &[&str]) -> AtomFeedClient<MemoryConnection> {
+    let feed = lab.server.url("/feed/recent").parse().unwrap();
+    let entries = (1..)
+        .zip(contents)
+        .map(|(n, content)| format!("<entry><id>tag:{n}</id><content>{content}</content></entry>"));
+    let entries: String = entries.collect();
     let via = lab.server.url("/feed/1");
-    let page = format!(
-        "{}<link rel='via' href='{via}'/>{}{}</feed>",
-        crate::scripted_server::OPEN,
-        entry(1, "/gone"),
-        entry(2, PATIENT),
-    );
+    let page = format!("{OPEN}<link rel='via' href='{via}'/>{entries}</feed>");
     lab.server.answer("/feed/recent", Answer::page(&page));
     lab.server.answer("/feed/1", Answer::page(&page));
-    busy(&lab, 1, Answer::status("503 Oh", "retry-after: 1000\r\n"));
-    let store = MemoryStore::new();
     let source = HttpFeedSource::new(&feed).unwrap();
     let worker = Patients(source.resources());
-    let client = AtomFeedClient::builder(feed.clone(), source).build(store.clone(), worker);
-    let error = client.process_events().await.unwrap_err();
+    AtomFeedClient::builder(feed, source).build(store.clone(), worker)
+}
+
+fn assert_waits(error: &ProcessError, event: &str) {
     let ProcessErrorKind::Waiting {
-        event, retry_in, ..
+        event: waiting,
+        retry_in,
+        ..
     } = error.kind()
     else {
         panic!("{error:?}");
     };
-    assert_eq!(event, "tag:2");
+    assert_eq!(waiting, event);
     assert!(*retry_in > Duration::from_secs(900), "{retry_in:?}");
+}
+
+/// The feed waits where the server is busy, as long as that says, and parks what is not there.
+#[tokio::test]
+async fn a_worker_waits_for_what_is_busy_and_parks_what_is_gone() {
+    let lab = Lab::new().await;
+    let store = MemoryStore::new();
+    busy(&lab, 1, Answer::status("503 Oh", "retry-after: 1000\r\n"));
+    let client = patients(&lab, &store, &["/gone", PATIENT]);
+    let error = client.process_events().await.unwrap_err();
+    assert_waits(&error, "tag:2");
     assert_eq!(lab.asked(PATIENT), 1);
+
     let mut work = store.begin().await.unwrap();
-    let failed = work
-        .failed_events(&FailedEventQuery::of(feed.clone()))
-        .await
-        .unwrap();
-    let marker = work.marker(&feed).await.unwrap().unwrap();
+    let feed = error.feed();
+    let query = FailedEventQuery::of(feed.clone());
+    let failed = work.failed_events(&query).await.unwrap();
+    let marker = work.marker(feed).await.unwrap().unwrap();
     work.rollback().await.unwrap();
     assert_eq!(marker.last_read_entry_id().unwrap().as_str(), "tag:1");
     assert_eq!(failed.len(), 1);
@@ -375,4 +384,18 @@ async fn a_worker_waits_for_what_is_busy_and_parks_what_is_gone() {
     for words in ["/gone, which event tag:1 names", "404"] {
         assert!(message.contains(words), "{message}");
     }
+}
+
+/// So does the retry of what was parked.
+#[tokio::test]
+async fn a_retry_waits_for_what_is_busy() {
+    let lab = Lab::new().await;
+    let store = MemoryStore::new();
+    lab.server.answer(PATIENT, Answer::status("404 Oh", ""));
+    let client = patients(&lab, &store, &[PATIENT]);
+    assert_eq!(client.process_events().await.unwrap().failed, 1);
+    busy(&lab, 1, Answer::status("503 Oh", "retry-after: 1000\r\n"));
+    let error = client.retry_all_failed_events().await.unwrap_err();
+    assert_waits(&error, "tag:1");
+    assert_eq!(client.retry_all_failed_events().await.unwrap().applied, 1);
 }

@@ -10,7 +10,7 @@ use super::builder::Settings;
 use super::realm::Realm;
 use super::wire::Wire;
 use crate::FetchError;
-use crate::source::headers;
+use crate::source::headers::{self, is_redirect};
 use crate::source::links::{self, Origins};
 use crate::source::login::AnswerHead;
 
@@ -161,8 +161,4 @@ impl Exchange {
             sessions += 1;
         }
     }
-}
-
-fn is_redirect(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }

@@ -63,7 +63,7 @@ impl<'a> AnswerHead<'a> {
     pub fn redirects_to(&self) -> Option<Url> {
         let location = headers::location(self.headers);
         let target = links::redirected(self.url, &location);
-        target.filter(|_| self.status.is_redirection())
+        target.filter(|_| headers::is_redirect(self.status))
     }
 
     /// Whether it sends to a page whose path has this in it, in whatever case.

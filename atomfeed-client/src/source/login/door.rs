@@ -33,8 +33,9 @@ impl<'a> LoginDoor<'a> {
     ///
     /// # Errors
     ///
-    /// [`LoginError::Fetch`] when there is no answer, the answer is larger than a mebibyte, or the URL is
-    /// at another origin. Any status is an answer, except 429 and 503, whose `Retry-After` is obeyed so.
+    /// [`LoginError::Fetch`] when there is no answer, or it is larger than a mebibyte, and
+    /// [`LoginError::Elsewhere`] when the URL is at another origin. Any status is an answer, except 429 and
+    /// 503, whose `Retry-After` is obeyed so.
     ///
     /// # Cancel safety
     ///
@@ -67,16 +68,14 @@ impl<'a> LoginDoor<'a> {
     ///
     /// When that is at another origin.
     pub fn url(&self, reference: &str) -> Result<Url, LoginError> {
-        let foreign = || FetchError::ForeignOrigin {
+        let origins = &self.wire.settings.origins;
+        let url = self.origin.join(reference).ok();
+        let reached = url.and_then(|url| origins.reached(&url).ok());
+        let own = reached.filter(|url| url.origin() == self.origin.origin());
+        own.ok_or_else(|| LoginError::Elsewhere {
             url: reference.to_owned(),
-            feed_origin: self.origin.origin().ascii_serialization(),
-        };
-        let url = self.origin.join(reference).map_err(|_| foreign())?;
-        let url = self.wire.settings.origins.reached(&url)?;
-        match url.origin() == self.origin.origin() {
-            true => Ok(url),
-            false => Err(foreign().into()),
-        }
+            origin: self.origin.origin().ascii_serialization(),
+        })
     }
 
     /// Whether an answer has set a cookie.

@@ -45,6 +45,16 @@ pub enum LoginError {
         /// What it is.
         what: &'static str,
     },
+    /// The login is at another origin than what it is for, and would be given away there.
+    #[error(
+        "{url} is not at {origin}, where somebody is to be logged in: give the address of the login there"
+    )]
+    Elsewhere {
+        /// Where the login was to be.
+        url: String,
+        /// Where it is for.
+        origin: String,
+    },
     /// The server could not be asked.
     #[error("the login was not answered")]
     Fetch(#[from] FetchError),
