@@ -16,7 +16,9 @@ pub use tokio_util::sync::CancellationToken;
 pub use config::FeedConfig;
 pub use error::FeedError;
 #[cfg(feature = "http")]
-pub use http::{Audience, FeedRouter};
+pub use http::{
+    Audience, FeedRouter, Guarded, GuardedFuture, InvalidCredentials, RequireCredentials,
+};
 #[cfg(feature = "serve")]
 pub use http::{ClientAddress, FeedServer, PeerAddress, ServerLimits};
 pub use page::Page;

@@ -5,6 +5,7 @@ mod asked;
 mod caching;
 mod coding;
 mod conditional;
+mod credentials;
 mod kept;
 mod list;
 mod moments;
@@ -36,6 +37,7 @@ use self::waiting::Waiting;
 use crate::page::Asked;
 use crate::{EventFeedService, FeedError};
 
+pub use credentials::{Guarded, GuardedFuture, InvalidCredentials, RequireCredentials};
 #[cfg(feature = "serve")]
 pub use server::{ClientAddress, FeedServer, PeerAddress, ServerLimits};
 

@@ -5,6 +5,7 @@
 mod cached;
 mod client_addresses;
 mod conditional;
+mod credentials;
 mod desk;
 mod feeds;
 mod golden;
