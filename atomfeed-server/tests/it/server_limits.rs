@@ -9,7 +9,7 @@ use tokio::net::TcpSocket;
 use tokio::time::{sleep, timeout};
 
 use crate::desk::{Desk, LARGE, asked, http2_client, served};
-use crate::served::{PATIENCE, serve};
+use crate::served::{Client, PATIENCE, serve};
 
 /// Short enough to be waited for, and longer than anything that is not waited for takes.
 const SOON: Duration = Duration::from_millis(300);
@@ -164,6 +164,30 @@ async fn a_header_that_is_too_large_is_refused() {
             large.headers_mut().append("a", value);
         }
         assert_eq!(sender.send_request(large).await.unwrap().status(), status);
+    }
+}
+
+#[tokio::test]
+async fn who_is_refused_while_sending_gets_to_read_why() {
+    let served = served(&Desk::new(), limits()).await;
+    let large = "b".repeat(3 << 20);
+    for (request, status) in [
+        (
+            format!("GET / HTTP/1.1\r\nHost: emr\r\nA: {large}\r\n\r\n"),
+            431,
+        ),
+        (
+            format!("POST /body HTTP/1.1\r\nHost: emr\r\nContent-Length: 3145728\r\n\r\n{large}"),
+            413,
+        ),
+    ] {
+        let socket = TcpSocket::new_v4().unwrap();
+        // So that most of it is still to be sent when the answer comes.
+        socket.set_send_buffer_size(4096).unwrap();
+        let mut client = Client(socket.connect(served.address).await.unwrap());
+        client.send(request).await;
+        assert_eq!(client.answer().await.status, status);
+        client.closed().await;
     }
 }
 
