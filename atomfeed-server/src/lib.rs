@@ -3,6 +3,9 @@
 
 mod config;
 mod error;
+#[cfg(all(fuzzing, feature = "serve"))]
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(feature = "http")]
 mod http;
 mod page;

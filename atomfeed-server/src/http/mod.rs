@@ -38,6 +38,8 @@ use crate::page::Asked;
 use crate::{EventFeedService, FeedError};
 
 pub use credentials::{Guarded, GuardedFuture, InvalidCredentials, RequireCredentials};
+#[cfg(all(fuzzing, feature = "serve"))]
+pub use server::client_address;
 #[cfg(feature = "serve")]
 pub use server::{ClientAddress, FeedServer, PeerAddress, ServerLimits};
 

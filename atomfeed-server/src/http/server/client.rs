@@ -160,6 +160,22 @@ fn address(text: &str) -> Option<IpAddr> {
     address.map(|address: IpAddr| address.to_canonical())
 }
 
+/// Who sent a request, as a server finds it out that trusts these proxies.
+#[cfg(fuzzing)]
+pub fn client_address(
+    peer: Option<IpAddr>,
+    proxies: &[&str],
+    headers: &mut HeaderMap,
+) -> Option<IpAddr> {
+    let proxies = proxies.iter().filter_map(|net| net.parse().ok()).collect();
+    let trust = Trust {
+        proxies,
+        unix: false,
+    };
+    let client = trust.client(peer, trust.covers(peer), headers)?;
+    Some(client.ip())
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {

@@ -31,6 +31,8 @@ use serving::Protocols;
 use transport::Transport;
 
 pub use client::ClientAddress;
+#[cfg(fuzzing)]
+pub use client::client_address;
 pub use limits::ServerLimits;
 pub use peer::PeerAddress;
 
