@@ -14,7 +14,8 @@ use atomfeed_core::store::{
 };
 use atomfeed_examples::Database;
 use atomfeed_server::{
-    CancellationToken, EventFeedService, FeedConfig, FeedRouter, Publisher, Sequencer,
+    CancellationToken, EventFeedService, FeedConfig, FeedRouter, FeedServer, IpNet, Publisher,
+    RequireCredentials, Sequencer,
 };
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Utc};
 use clap::Parser;
@@ -66,6 +67,18 @@ struct Args {
     /// Where to listen; port 0 picks one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
+    /// Lets only those read who name this user and --password, or have --token
+    #[arg(long, value_name = "NAME", requires = "password")]
+    user: Option<String>,
+    /// The user's password
+    #[arg(long, value_name = "SECRET", requires = "user")]
+    password: Option<String>,
+    /// Lets only those read who have this bearer token, or name --user and --password
+    #[arg(long, value_name = "SECRET")]
+    token: Option<String>,
+    /// Believes what peers in this network say of who sent a request; may be given more than once
+    #[arg(long, value_name = "CIDR")]
+    trust_proxy: Vec<IpNet>,
     /// Where readers reach the feed; without a path, the mount is added [default: the address
     /// listened on]
     #[arg(long, value_name = "URL")]
@@ -199,6 +212,7 @@ async fn run<S: Store>(
         );
     }
     let config = config(&args, address, strategy)?;
+    let guard = guard(&args)?;
 
     let sequencer = Sequencer::new(store.clone());
     let importer = Importer {
@@ -235,7 +249,10 @@ async fn run<S: Store>(
             pruned.events, pruned.first_page
         );
     }
-    let feed = FeedRouter::new(service).into_router();
+    let mut feed = FeedRouter::new(service).into_router();
+    if let Some(guard) = guard {
+        feed = feed.layer(guard);
+    }
     let app = match args.mount.trim_end_matches('/') {
         "" => feed,
         mount => axum::Router::new().nest(mount, feed),
@@ -252,10 +269,34 @@ async fn run<S: Store>(
             }
         });
     }
-    axum::serve(listener, app)
-        .with_graceful_shutdown(stopped)
-        .await?;
+    let stop = CancellationToken::new();
+    let asked = stop.clone();
+    tokio::spawn(async move {
+        stopped.await;
+        asked.cancel();
+    });
+    FeedServer::new(app)
+        .trust_proxies(args.trust_proxy)
+        .run(listener, stop)
+        .await;
     Ok(())
+}
+
+/// Who may read; everybody, unless somebody is named.
+fn guard(args: &Args) -> anyhow::Result<Option<RequireCredentials>> {
+    let by_password = args.user.as_ref().zip(args.password.as_ref());
+    let mut guard = by_password
+        .map(|(user, password)| RequireCredentials::basic(user, password))
+        .transpose()
+        .context("--user and --password")?;
+    if let Some(token) = &args.token {
+        let with_token = match guard {
+            Some(guard) => guard.or_bearer(token),
+            None => RequireCredentials::bearer(token),
+        };
+        guard = Some(with_token.context("--token")?);
+    }
+    Ok(guard)
 }
 
 /// How the feed presents itself; refuses what makes no sense before anything is published.

@@ -14,6 +14,8 @@ mod sequencer;
 mod service;
 
 pub use atomfeed_core as core;
+#[cfg(feature = "serve")]
+pub use ipnet::IpNet;
 pub use tokio_util::sync::CancellationToken;
 
 pub use config::FeedConfig;

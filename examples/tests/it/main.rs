@@ -5,6 +5,7 @@ mod catch_up;
 mod consumer;
 mod databases;
 mod emr;
+mod guarded;
 mod import;
 mod killed;
 mod lab;
