@@ -65,9 +65,9 @@ async fn connections_that_send_nothing_keep_nobody_out() {
     } else {
         1_000
     };
-    // Each has two ends here.
-    let files = rlimit::increase_nofile_limit(wanted * 2 + 1_000).unwrap();
-    let number = wanted.min(files.saturating_sub(1_000) / 2);
+    // All of their own ends stay open, and half of the server's.
+    let files = rlimit::increase_nofile_limit(wanted * 3 / 2 + 1_000).unwrap();
+    let number = wanted.min(files.saturating_sub(1_000) * 2 / 3);
     println!("{number} connections of {wanted}: the process may open {files} files");
     assert!(number > 0, "too few files to open");
     let limits = ServerLimits::default()

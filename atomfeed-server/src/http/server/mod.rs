@@ -39,7 +39,7 @@ pub use peer::PeerAddress;
 /// Serves any [`axum::Router`] over HTTP/1.1 and HTTP/2 (without TLS: with prior knowledge, RFC 9113
 /// §3.3), with limits on what a client may ask of it.
 ///
-/// [`axum::serve`] has none: a client that opens connections and sends nothing keeps all others out.
+/// [`axum::serve()`] has none: a client that opens connections and sends nothing keeps all others out.
 /// Here the connection that has been idle longest makes room for a new one, so that all others are
 /// served throughout; see [`ServerLimits`] for each limit.
 ///

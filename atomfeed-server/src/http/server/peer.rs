@@ -1,6 +1,6 @@
 use std::net::{IpAddr, SocketAddr};
 
-/// The address of who has connected, as a listener of [`axum::serve`] says it.
+/// The address of who has connected, as a listener of [`axum::serve()`] says it.
 ///
 /// A listener of one's own, such as one for TLS, mostly has [`SocketAddr`] and is served as it is.
 pub trait PeerAddress {

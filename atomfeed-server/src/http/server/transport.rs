@@ -82,8 +82,12 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Transport<I> {
 
     /// Asked for when there is no more to write.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.connection.drained();
-        Pin::new(&mut self.inner).poll_flush(cx)
+        let flushed = Pin::new(&mut self.inner).poll_flush(cx);
+        match &flushed {
+            Poll::Ready(_) => self.connection.drained(),
+            Poll::Pending => self.connection.blocked(&self.limits),
+        }
+        flushed
     }
 
     /// Where the client is still sending, its bytes are read for a while: a connection that is closed
