@@ -104,7 +104,7 @@ async fn serve(store: impl FeedStore, sequencer: Option<&Sequencer>) -> FeedUri 
     // All of them come from this machine.
     let limits = ServerLimits::default()
         .with_connections(most + 100)
-        .with_connections_per_client(most + 100);
+        .with_connections_a_client(most + 100);
     let server = FeedServer::new(app).with_limits(limits);
     tokio::spawn(server.run(listener, CancellationToken::new()));
     format!("{url}/recent").parse().expect("a feed")
@@ -261,11 +261,11 @@ async fn serve_waiting() {
     let feed = serve(store.clone(), Some(&sequencer)).await;
     tokio::spawn(sequencer.run(CancellationToken::new()));
     println!("{feed} {files}");
-    let mut lines = std::io::stdin().lines();
     for n in 1.. {
-        let Some(Ok(_)) = tokio::task::block_in_place(|| lines.next()) else {
+        let told = tokio::task::block_in_place(|| std::io::stdin().read_line(&mut String::new()));
+        if told.expect("its input") == 0 {
             return;
-        };
+        }
         let committed = publish(&store, &publisher, n).await;
         let committed = committed
             .duration_since(SystemTime::UNIX_EPOCH)
