@@ -305,6 +305,8 @@ mod tests {
         let after = lab.realm.after(Some(&session), &lab.wire, &lab.origin);
         let wait = after.await.unwrap_err().retry_after().unwrap();
         assert!(wait <= Duration::from_secs(60), "{wait:?}");
+        // And nobody is given the one that is over.
+        lab.session().await.unwrap_err();
     }
 
     /// Who logged in for all is dropped in the middle: the next one does.
