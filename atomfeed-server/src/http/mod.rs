@@ -11,6 +11,7 @@ mod list;
 mod moments;
 mod prefer;
 mod response;
+mod sender;
 #[cfg(feature = "serve")]
 mod server;
 mod waiting;
@@ -33,7 +34,8 @@ use self::caching::CacheControl;
 use self::coding::Coding;
 use self::conditional::{Validators, Verdict};
 use self::kept::{Found, KeptPages};
-use self::waiting::Waiting;
+use self::sender::Sender;
+use self::waiting::{Bounds, Waiting};
 use crate::page::Asked;
 use crate::{EventFeedService, FeedError};
 
@@ -85,6 +87,7 @@ pub struct FeedRouter {
     cache_bytes: u64,
     longest_wait: Duration,
     most_waiting: usize,
+    most_waiting_a_client: usize,
     look_every: Duration,
     stop: CancellationToken,
 }
@@ -100,6 +103,7 @@ impl FeedRouter {
             cache_bytes: 32 << 20,
             longest_wait: Duration::from_secs(30),
             most_waiting: 10_000,
+            most_waiting_a_client: 1_000,
             look_every: Duration::from_secs(1),
             stop: CancellationToken::new(),
         }
@@ -152,6 +156,14 @@ impl FeedRouter {
         self
     }
 
+    /// Holds so many requests of one client at the most; else 1,000. Who that is is known where a
+    /// `FeedServer` serves the router: one client then does not keep all others from waiting.
+    #[must_use]
+    pub fn with_most_waiting_a_client(mut self, requests: usize) -> Self {
+        self.most_waiting_a_client = requests;
+        self
+    }
+
     /// Sets how often it is looked for events of which nothing is heard, while somebody waits; else every
     /// second. See [`EventFeedService::hearing`].
     #[must_use]
@@ -173,12 +185,13 @@ impl FeedRouter {
         let state = Arc::new(Serving {
             cache_control: CacheControl::new(self.audience, self.freshness),
             pages: KeptPages::new(self.service.clone(), self.cache_bytes),
-            waiting: Waiting::new(
-                self.longest_wait,
-                self.most_waiting,
-                self.look_every,
-                self.stop,
-            ),
+            waiting: Waiting::new(Bounds {
+                longest: self.longest_wait,
+                most: self.most_waiting,
+                most_a_client: self.most_waiting_a_client,
+                look_every: self.look_every,
+                stop: self.stop,
+            }),
             original_statuses: self.original_statuses,
             service: self.service,
         });
@@ -203,10 +216,14 @@ struct Serving {
 async fn all_events(
     State(serving): State<Arc<Serving>>,
     path: Result<Path<String>, PathRejection>,
+    sender: Sender,
     headers: HeaderMap,
 ) -> Response {
     match path {
-        Ok(Path(page)) => serving.answer(FeedScope::All, &page, &headers).await,
+        Ok(Path(page)) => {
+            let answer = serving.answer(FeedScope::All, &page, sender, &headers);
+            answer.await
+        }
         Err(rejection) => response::bad_path(&rejection),
     }
 }
@@ -214,6 +231,7 @@ async fn all_events(
 async fn one_category(
     State(serving): State<Arc<Serving>>,
     path: Result<Path<(String, String)>, PathRejection>,
+    sender: Sender,
     headers: HeaderMap,
 ) -> Response {
     let (category, page) = match path {
@@ -223,16 +241,22 @@ async fn one_category(
     match Category::new(category) {
         Ok(category) => {
             let scope = FeedScope::Category(category);
-            serving.answer(scope, &page, &headers).await
+            serving.answer(scope, &page, sender, &headers).await
         }
         Err(invalid) => response::text(StatusCode::BAD_REQUEST, format!("{invalid}\n")),
     }
 }
 
 impl Serving {
-    async fn answer(&self, scope: FeedScope, path: &str, headers: &HeaderMap) -> Response {
+    async fn answer(
+        &self,
+        scope: FeedScope,
+        path: &str,
+        sender: Sender,
+        headers: &HeaderMap,
+    ) -> Response {
         let answered = match PathAsked::parse(path) {
-            Some(PathAsked::Page(asked)) => self.answer_page(&scope, asked, headers).await,
+            Some(PathAsked::Page(asked)) => self.answer_page(&scope, asked, sender, headers).await,
             Some(PathAsked::First) => self.lead_to_oldest(&scope).await,
             Some(PathAsked::BeyondCounting) => Err(FeedError::NoSuchPage {
                 scope,
@@ -259,6 +283,7 @@ impl Serving {
         &self,
         scope: &FeedScope,
         asked: Asked,
+        sender: Sender,
         headers: &HeaderMap,
     ) -> Result<Response, FeedError> {
         // The feed in the one spelling in which its pages are kept.
@@ -272,6 +297,7 @@ impl Serving {
             scope,
             kept_as: &kept_as,
             asked,
+            sender,
             headers,
             coding: Coding::of(headers),
         };
@@ -358,6 +384,7 @@ struct PageRequest<'a> {
     /// The same feed as it is kept.
     kept_as: &'a FeedScope,
     asked: Asked,
+    sender: Sender,
     headers: &'a HeaderMap,
     /// The best that the client takes.
     coding: Option<Coding>,

@@ -1,39 +1,81 @@
 //! Requests that wait for something new (`Prefer: wait=N` with `If-None-Match`, RFC 7240 §4.3).
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::http::header::IF_NONE_MATCH;
 use axum::response::Response;
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::conditional::Verdict;
+use super::sender::Sender;
 use super::{PageRequest, Serving, prefer, response};
 use crate::FeedError;
 
 /// How requests wait.
 #[derive(Debug)]
 pub(super) struct Waiting {
-    longest: Duration,
-    places: Semaphore,
-    look_every: Duration,
-    stop: CancellationToken,
+    bounds: Bounds,
+    waiting: Mutex<Count>,
+}
+
+/// How long requests wait, and how many.
+#[derive(Debug)]
+pub(super) struct Bounds {
+    pub(super) longest: Duration,
+    pub(super) most: usize,
+    pub(super) most_a_client: usize,
+    pub(super) look_every: Duration,
+    /// They are let go once this is cancelled.
+    pub(super) stop: CancellationToken,
+}
+
+#[derive(Debug, Default)]
+struct Count {
+    all: usize,
+    by_client: HashMap<IpAddr, usize>,
+}
+
+/// The place of a request that waits.
+struct Place<'a> {
+    waiting: &'a Waiting,
+    client: Option<IpAddr>,
 }
 
 impl Waiting {
-    pub(super) fn new(
-        longest: Duration,
-        most: usize,
-        look_every: Duration,
-        stop: CancellationToken,
-    ) -> Self {
+    pub(super) fn new(bounds: Bounds) -> Self {
         Self {
-            longest,
-            places: Semaphore::new(most.min(Semaphore::MAX_PERMITS)),
-            look_every,
-            stop,
+            bounds,
+            waiting: Mutex::default(),
         }
+    }
+
+    fn count(&self) -> MutexGuard<'_, Count> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place for one more, if there is one.
+    fn place(&self, Sender(client): Sender) -> Option<Place<'_>> {
+        let mut count = self.count();
+        if count.all >= self.bounds.most {
+            return None;
+        }
+        if let Some(client) = client {
+            let of_client = count.by_client.entry(client).or_default();
+            if *of_client >= self.bounds.most_a_client {
+                return None;
+            }
+            *of_client += 1;
+        }
+        count.all += 1;
+        Some(Place {
+            waiting: self,
+            client,
+        })
     }
 
     /// Answers a request for the newest page: at once, or, if it prefers to wait and has that page
@@ -49,16 +91,16 @@ impl Waiting {
         };
         let until = Instant::now() + limit;
         // Before the page is looked at, so that what comes after is not missed.
-        let mut news = serving.pages.moments.follow(self.look_every);
+        let mut news = serving.pages.moments.follow(self.bounds.look_every);
         let mut found = serving.find(request, None).await?;
         let mut has_waited = true;
         if serving.judge(request, &found) == Verdict::NotModified {
-            let place = self.places.try_acquire();
-            has_waited = place.is_ok();
+            let place = self.place(request.sender);
+            has_waited = place.is_some();
             while has_waited && serving.judge(request, &found) == Verdict::NotModified {
                 tokio::select! {
                     biased;
-                    () = self.stop.cancelled() => break,
+                    () = self.bounds.stop.cancelled() => break,
                     changed = news.changed() => {
                         if changed.is_err() {
                             break;
@@ -79,8 +121,24 @@ impl Waiting {
 
     /// How long a request is to wait at the most, if it is one that can.
     fn limit(&self, request: &PageRequest<'_>) -> Option<Duration> {
-        let limit = prefer::wait(request.headers)?.min(self.longest);
+        let limit = prefer::wait(request.headers)?.min(self.bounds.longest);
         let can_wait = request.headers.contains_key(IF_NONE_MATCH);
         (can_wait && limit >= Duration::from_secs(1)).then_some(limit)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut count = self.waiting.count();
+        count.all -= 1;
+        let Some(client) = self.client else {
+            return;
+        };
+        if let Entry::Occupied(mut of_client) = count.by_client.entry(client) {
+            *of_client.get_mut() -= 1;
+            if *of_client.get() == 0 {
+                of_client.remove();
+            }
+        }
     }
 }

@@ -236,6 +236,49 @@ async fn waits_are_bounded_and_end_with_the_server() {
     }
 }
 
+/// One client has so many places, and others have theirs all the same.
+#[tokio::test]
+async fn nobody_takes_all_places() {
+    let (store, feed) = feed(|router| router.with_most_waiting_a_client(2)).await;
+    let known = tag(&feed, "/feed/recent").await;
+    let served = crate::served::serve_app(feed).await;
+    let wait = async |address| {
+        let mut client = served.connect_from(address).await;
+        let request = format!(
+            "GET /feed/recent HTTP/1.1\r\nHost: emr\r\nIf-None-Match: {known}\r\nPrefer: wait=30\r\n\r\n"
+        );
+        client.send(request).await;
+        tokio::spawn(async move { client.answer().await })
+    };
+    let mut of_one = Vec::new();
+    for _ in 0..5 {
+        of_one.push(wait("127.0.0.1").await);
+    }
+    let finished = |waits: &[JoinHandle<_>]| waits.iter().filter(|wait| wait.is_finished()).count();
+    while finished(&of_one) < 3 {
+        tokio::task::yield_now().await;
+    }
+    let other = wait("127.0.0.2").await;
+    // Those who have a place have the event; and so has the other client.
+    publish::<MemoryHarness>(&store, [event("second")]).await;
+    assert_eq!(timeout(PATIENCE, other).await.unwrap().unwrap().status, 200);
+    let mut statuses = Vec::new();
+    for wait in of_one {
+        let answer = timeout(PATIENCE, wait).await.unwrap().unwrap();
+        let has_waited = answer.head.contains("preference-applied: wait=30");
+        statuses.push((answer.status, has_waited));
+    }
+    statuses.sort_unstable();
+    let expected = [
+        (200, true),
+        (200, true),
+        (304, false),
+        (304, false),
+        (304, false),
+    ];
+    assert_eq!(statuses, expected);
+}
+
 /// However many wait, the store is asked by one for all of them.
 #[tokio::test]
 async fn a_thousand_wait_as_cheaply_as_one() {
