@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "archive")]
+mod archive;
 mod config;
 mod error;
 #[cfg(all(fuzzing, feature = "serve"))]
@@ -13,6 +15,8 @@ mod publisher;
 mod sequencer;
 mod service;
 
+#[cfg(feature = "archive")]
+pub use archive::{Archive, ArchiveError, Exported};
 pub use atomfeed_core as core;
 #[cfg(feature = "serve")]
 pub use ipnet::IpNet;

@@ -18,8 +18,24 @@ pub enum Audience {
     Everyone,
 }
 
+impl Audience {
+    /// `Cache-Control` of a page that never changes, for a request that says nothing of who makes it.
+    #[cfg(feature = "archive")]
+    pub(crate) fn of_sealed_pages(self) -> String {
+        let whose = match self {
+            Self::WhoIsLetIn => "private",
+            Self::Everyone => "public",
+        };
+        sealed(whose)
+    }
+}
+
 /// As long as sealed pages may be kept, in seconds: a year, which stands for ever.
 const FOR_EVER: u64 = 31_536_000;
+
+fn sealed(whose: &str) -> String {
+    format!("{whose}, max-age={FOR_EVER}, immutable")
+}
 
 /// `Cache-Control` of answers, made beforehand.
 #[derive(Debug, Clone)]
@@ -66,13 +82,12 @@ impl Lifetimes {
             0 => format!("{whose}, no-cache"),
             _ => format!("{whose}, max-age={seconds}, must-revalidate"),
         };
-        let sealed = format!("{whose}, max-age={FOR_EVER}, immutable");
         // Both consist of letters, digits and punctuation.
         let value = |text: String| {
             HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("no-store"))
         };
         Self {
-            sealed: value(sealed),
+            sealed: value(sealed(whose)),
             changing: value(changing),
         }
     }

@@ -34,6 +34,8 @@ use self::caching::CacheControl;
 use self::coding::Coding;
 use self::conditional::{Validators, Verdict};
 use self::kept::{Found, KeptPages};
+#[cfg(feature = "archive")]
+pub(crate) use self::response::MEDIA_TYPE;
 use self::sender::Sender;
 use self::waiting::{Bounds, Waiting};
 use crate::page::Asked;

@@ -16,7 +16,10 @@ use super::coding::Coding;
 use crate::FeedError;
 use crate::page::Facts;
 
-const ATOM: HeaderValue = HeaderValue::from_static("application/atom+xml; charset=utf-8");
+/// What pages are.
+pub(crate) const MEDIA_TYPE: &str = "application/atom+xml; charset=utf-8";
+
+const ATOM: HeaderValue = HeaderValue::from_static(MEDIA_TYPE);
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const CODING_VARIES: HeaderValue = HeaderValue::from_static("accept-encoding");

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[cfg(feature = "archive")]
+mod archive;
 mod cached;
 mod client_addresses;
 mod conditional;
@@ -21,3 +23,5 @@ mod stepped;
 mod time_chunks;
 mod upkeep;
 mod waiting;
+#[cfg(feature = "archive")]
+mod watched;
