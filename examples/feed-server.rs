@@ -3,6 +3,8 @@
 //! `cargo run --example feed-server -- --database sqlite:events.db --import events.ndjson`
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
@@ -14,11 +16,12 @@ use atomfeed_core::store::{
 };
 use atomfeed_examples::Database;
 use atomfeed_server::{
-    CancellationToken, EventFeedService, FeedConfig, FeedRouter, FeedServer, IpNet, Publisher,
-    RequireCredentials, Sequencer,
+    Archive, Audience, CancellationToken, EventFeedService, FeedConfig, FeedRouter, FeedServer,
+    IpNet, Publisher, RequireCredentials, Sequencer,
 };
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Utc};
 use clap::Parser;
+use object_store::local::LocalFileSystem;
 use serde::Deserialize;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, BufReader};
 use tokio::net::TcpListener;
@@ -113,6 +116,13 @@ struct Args {
     /// uuid?, uri?, timestamp?; "-" keeps publishing from standard input while serving
     #[arg(long, value_name = "FILE.ndjson|-")]
     import: Option<String>,
+    /// The feed is for everybody: caches between may keep its pages
+    #[arg(long)]
+    open_to_all: bool,
+    /// Writes pages that do not change any more into this folder, while serving, under the path that they
+    /// have in the public URL
+    #[arg(long, value_name = "FOLDER")]
+    archive: Option<PathBuf>,
 }
 
 #[tokio::main]
@@ -249,7 +259,20 @@ async fn run<S: Store>(
             pruned.events, pruned.first_page
         );
     }
-    let mut feed = FeedRouter::new(service).into_router();
+    let audience = match args.open_to_all {
+        true => Audience::Everyone,
+        false => Audience::WhoIsLetIn,
+    };
+    let stop = CancellationToken::new();
+    if let Some(folder) = &args.archive {
+        let archive = archive(service.clone(), folder)?.with_audience(audience);
+        let stop = stop.clone();
+        tokio::spawn(async move { archive.run(stop, Duration::from_secs(1)).await });
+    }
+    let mut feed = FeedRouter::new(service)
+        .with_audience(audience)
+        .until(stop.clone())
+        .into_router();
     if let Some(guard) = guard {
         feed = feed.layer(guard);
     }
@@ -269,7 +292,6 @@ async fn run<S: Store>(
             }
         });
     }
-    let stop = CancellationToken::new();
     let asked = stop.clone();
     tokio::spawn(async move {
         stopped.await;
@@ -280,6 +302,14 @@ async fn run<S: Store>(
         .run(listener, stop)
         .await;
     Ok(())
+}
+
+/// An archive in a folder, which is made where it is missing.
+fn archive(service: EventFeedService, folder: &Path) -> anyhow::Result<Archive> {
+    std::fs::create_dir_all(folder)
+        .with_context(|| format!("making the folder of the archive, {}", folder.display()))?;
+    let store = LocalFileSystem::new_with_prefix(folder)?.with_fsync(true);
+    Ok(Archive::new(service, Arc::new(store))?)
 }
 
 /// Who may read; everybody, unless somebody is named.
