@@ -15,6 +15,8 @@ mod history;
 mod hostile_client;
 mod http;
 mod meanwhile;
+mod read_by_others;
+mod readers;
 mod sealed;
 mod served;
 mod server_limits;
