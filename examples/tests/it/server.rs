@@ -80,6 +80,8 @@ async fn what_it_is_told_stands_on_the_page() {
         ("via", "2"),
         ("next-archive", "3"),
         ("prev-archive", "1"),
+        ("current", "recent"),
+        ("first", "first"),
     ];
     let expected = expected.map(|(rel, number)| (rel, format!("{base}/{number}")));
     assert_eq!(
