@@ -1,5 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
+// What only the router needs is idle without it.
+#![cfg_attr(not(feature = "http"), allow(dead_code, unused_imports))]
 
 #[cfg(feature = "archive")]
 mod archive;

@@ -68,6 +68,8 @@ async fn run_for(seconds: u64, takes: Duration, down: u32, schedule: Schedule) -
         .batch(1)
         .clock(worker.clock.clone())
         .schedule(schedule)
+        // By the schedule alone.
+        .wait_for_news(Duration::ZERO)
         .build(MemoryStore::new(), worker.clone());
     let stop = CancellationToken::new();
     let stopped = stop.clone();

@@ -95,7 +95,7 @@ impl<S: FeedSource> FeedSource for NeverComes<S> {
 #[tokio::test]
 async fn a_page_that_does_not_come_is_not_waited_for() {
     let harness = Arc::new(MemoryHarness);
-    for (page, done) in [("/recent", 0), ("/1", 0), ("/2", 5)] {
+    for (page, done) in [("/recent", 0), ("/first", 0), ("/2", 5)] {
         let emr = Emr::with_events(12).await;
         let store = MemoryStore::new();
         let asked = Arc::new(Notify::new());

@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::feeds::{Answer, ask, config, on_every_store, publish};
+use crate::served::{Client, serve_app};
 
 on_every_store!(
     who_waits_has_an_event_of_this_process_at_once,
@@ -241,24 +242,24 @@ async fn waits_are_bounded_and_end_with_the_server() {
 async fn nobody_takes_all_places() {
     let (store, feed) = feed(|router| router.with_most_waiting_a_client(2)).await;
     let known = tag(&feed, "/feed/recent").await;
-    let served = crate::served::serve_app(feed).await;
-    let wait = async |address| {
-        let mut client = served.connect_from(address).await;
+    let served = serve_app(feed).await;
+    let wait = |mut client: Client| {
         let request = format!(
             "GET /feed/recent HTTP/1.1\r\nHost: emr\r\nIf-None-Match: {known}\r\nPrefer: wait=30\r\n\r\n"
         );
-        client.send(request).await;
-        tokio::spawn(async move { client.answer().await })
+        tokio::spawn(async move {
+            client.send(request).await;
+            client.answer().await
+        })
     };
     let mut of_one = Vec::new();
     for _ in 0..5 {
-        of_one.push(wait("127.0.0.1").await);
+        of_one.push(wait(served.connect_from("127.0.0.1").await));
     }
-    let finished = |waits: &[JoinHandle<_>]| waits.iter().filter(|wait| wait.is_finished()).count();
-    while finished(&of_one) < 3 {
+    while of_one.iter().filter(|wait| wait.is_finished()).count() < 3 {
         tokio::task::yield_now().await;
     }
-    let other = wait("127.0.0.2").await;
+    let other = wait(served.connect_from("127.0.0.2").await);
     // Those who have a place have the event; and so has the other client.
     publish::<MemoryHarness>(&store, [event("second")]).await;
     assert_eq!(timeout(PATIENCE, other).await.unwrap().unwrap().status, 200);
