@@ -10,6 +10,17 @@ use chrono::{DateTime, Utc};
 
 use super::list::members;
 
+/// Whether a request has conditions that a GET or HEAD has to be judged by.
+pub(super) fn has_conditions(headers: &HeaderMap) -> bool {
+    let conditions = [
+        IF_NONE_MATCH,
+        IF_MODIFIED_SINCE,
+        IF_MATCH,
+        IF_UNMODIFIED_SINCE,
+    ];
+    conditions.iter().any(|name| headers.contains_key(name))
+}
+
 /// What a request asks of what it would be answered with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {

@@ -5,6 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use atomfeed_core::FeedScope;
+use axum::http::HeaderMap;
 use bytes::Bytes;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
@@ -12,6 +13,7 @@ use tokio::sync::{Mutex as AsyncMutex, MutexGuard as AsyncMutexGuard};
 
 use super::coding::Coding;
 use super::moments::Moments;
+use super::response;
 use crate::page::{Asked, Facts, Rendered};
 use crate::service::Moment;
 use crate::{EventFeedService, FeedError};
@@ -45,6 +47,8 @@ struct Key {
 pub(super) struct Kept {
     pub(super) facts: Arc<Facts>,
     pub(super) body: Bytes,
+    /// What every answer with it has.
+    pub(super) headers: Arc<HeaderMap>,
     /// The revision of the feeds that was seen before it was read.
     revision: u64,
 }
@@ -55,18 +59,18 @@ struct Known {
     facts: Arc<Facts>,
 }
 
-/// A page that is known, and, if it is at hand, its bytes.
+/// A page that is known, and, if they are at hand, its bytes.
 #[derive(Debug, Clone)]
 pub(super) struct Found {
     pub(super) facts: Arc<Facts>,
-    body: Option<Bytes>,
+    pub(super) kept: Option<Kept>,
 }
 
 #[derive(Debug, Clone)]
 struct ByBytes;
 
 /// What a page takes beside its bytes, roughly.
-const OVERHEAD: u64 = 400;
+const OVERHEAD: u64 = 1_000;
 
 impl Weighter<Key, Kept> for ByBytes {
     fn weight(&self, _: &Key, kept: &Kept) -> u64 {
@@ -95,6 +99,16 @@ impl KeptPages {
             rendering: (0..AT_ONCE).map(|_| AsyncMutex::default()).collect(),
             hasher: RandomState::new(),
         }
+    }
+
+    /// A sealed page, if it is at hand.
+    pub(super) fn at_hand(&self, scope: &FeedScope, asked: Asked, coding: Coding) -> Option<Found> {
+        let key = Key {
+            scope: scope.clone(),
+            asked,
+            coding,
+        };
+        self.sealed(&key).map(Found::from)
     }
 
     /// The page as it is now; or, of the newest page, as it was at a moment or later.
@@ -137,9 +151,9 @@ impl KeptPages {
         asked: Asked,
         coding: Coding,
         found: Found,
-    ) -> Result<(Arc<Facts>, Bytes), FeedError> {
-        if let Some(body) = found.body {
-            return Ok((found.facts, body));
+    ) -> Result<Kept, FeedError> {
+        if let Some(kept) = found.kept {
+            return Ok(kept);
         }
         let key = Key {
             scope: scope.clone(),
@@ -148,7 +162,7 @@ impl KeptPages {
         };
         let _turn = self.turn(&key).await;
         if let Some(kept) = self.bytes.get(&key).filter(|kept| kept.is_of(&found.facts)) {
-            return Ok((kept.facts, kept.body));
+            return Ok(kept);
         }
         let identity = Key {
             coding: Coding::Identity,
@@ -159,8 +173,7 @@ impl KeptPages {
             Some(kept) => kept,
             None => self.render(&identity).await?,
         };
-        let coded = self.encode(plain, &key).await?;
-        Ok((coded.facts, coded.body))
+        self.encode(plain, &key).await
     }
 
     /// A sealed page, if it is at hand in the coding that is asked for.
@@ -198,7 +211,7 @@ impl KeptPages {
 
     async fn find_unsealed(&self, key: Key, moment: Arc<Moment>) -> Result<Found, FeedError> {
         if let Some(known) = self.known(&key).filter(|known| known.moment == moment) {
-            return Ok(self.at_hand(&key, known.facts));
+            return Ok(self.found(&key, known.facts));
         }
         let _turn = self.turn(&key).await;
         self.find_at(&key, moment).await
@@ -210,7 +223,7 @@ impl KeptPages {
             let is_still = known.moment == moment || self.is_still(key, &known, &moment).await?;
             if is_still {
                 self.know(key, moment, &known.facts);
-                return Ok(self.at_hand(key, known.facts));
+                return Ok(self.found(key, known.facts));
             }
         }
         let identity = Key {
@@ -221,7 +234,7 @@ impl KeptPages {
         if !kept.facts.is_sealed() {
             self.know(key, moment, &kept.facts);
         }
-        Ok(self.at_hand(key, kept.facts))
+        Ok(self.found(key, kept.facts))
     }
 
     /// Whether a page is what it was, though something has happened since.
@@ -237,6 +250,7 @@ impl KeptPages {
         let revision = self.service.revision_seen();
         let Rendered { facts, body } = self.service.render(&key.scope, key.asked).await?;
         let kept = Kept {
+            headers: Arc::new(response::headers(&facts, Coding::Identity)),
             facts: Arc::new(facts),
             body,
             revision,
@@ -256,17 +270,21 @@ impl KeptPages {
             .encode(plain.body)
             .await
             .map_err(FeedError::Coding)?;
-        let kept = Kept { body, ..plain };
+        let kept = Kept {
+            headers: Arc::new(response::headers(&plain.facts, key.coding)),
+            body,
+            ..plain
+        };
         if !kept.facts.is_page_0() {
             self.bytes.insert(key.clone(), kept.clone());
         }
         Ok(kept)
     }
 
-    fn at_hand(&self, key: &Key, facts: Arc<Facts>) -> Found {
-        let kept = self.bytes.get(key).filter(|kept| kept.is_of(&facts));
+    fn found(&self, key: &Key, facts: Arc<Facts>) -> Found {
+        let kept = self.bytes.get(key);
         Found {
-            body: kept.map(|kept| kept.body),
+            kept: kept.filter(|kept| kept.is_of(&facts)),
             facts,
         }
     }
@@ -308,8 +326,8 @@ impl Kept {
 impl From<Kept> for Found {
     fn from(kept: Kept) -> Self {
         Self {
-            facts: kept.facts,
-            body: Some(kept.body),
+            facts: Arc::clone(&kept.facts),
+            kept: Some(kept),
         }
     }
 }

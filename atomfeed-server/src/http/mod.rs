@@ -23,7 +23,7 @@ use atomfeed_core::{Category, FeedScope};
 use axum::Router;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
 use axum::routing::get;
 use tokio_util::sync::CancellationToken;
@@ -33,12 +33,12 @@ pub use self::caching::Audience;
 use self::caching::CacheControl;
 use self::coding::Coding;
 use self::conditional::{Validators, Verdict};
-use self::kept::{Found, KeptPages};
+use self::kept::{Found, Kept, KeptPages};
 #[cfg(feature = "archive")]
 pub(crate) use self::response::MEDIA_TYPE;
 use self::sender::Sender;
 use self::waiting::{Bounds, Waiting};
-use crate::page::Asked;
+use crate::page::{Asked, Facts};
 use crate::{EventFeedService, FeedError};
 
 pub use credentials::{Guarded, GuardedFuture, InvalidCredentials, RequireCredentials};
@@ -303,11 +303,25 @@ impl Serving {
             headers,
             coding: Coding::of(headers),
         };
+        // As most are: without waiting for anything.
+        let at_hand = self.pages.at_hand(&kept_as, asked, request.kept_coding());
+        if let Some(found) = at_hand {
+            match (self.answer_known(&request, &found), found.kept) {
+                (Ok(answered), _) => return Ok(answered),
+                (Err(_), Some(kept)) if request.is_kept_spelling() => {
+                    return Ok(self.page(&request, kept));
+                }
+                _ => {}
+            }
+        }
         match asked {
-            Asked::Recent => self.waiting.answer(self, &request).await,
+            Asked::Recent => Box::pin(self.waiting.answer(self, &request)).await,
             Asked::Number(_) => {
-                let found = self.find(&request, None).await?;
-                self.answer_found(&request, found).await
+                Box::pin(async {
+                    let found = self.find(&request, None).await?;
+                    self.answer_found(&request, found).await
+                })
+                .await
             }
         }
     }
@@ -326,10 +340,10 @@ impl Serving {
 
     /// What the conditions of a request make of a page that was found.
     fn judge(&self, request: &PageRequest<'_>, found: &Found) -> Verdict {
-        let Some(coding) = request
-            .coding
-            .filter(|_| accept::accepts_atom(request.headers))
-        else {
+        if !conditional::has_conditions(request.headers) {
+            return Verdict::Send;
+        }
+        let Some(coding) = request.acceptable() else {
             return Verdict::Send;
         };
         let validators = Validators {
@@ -340,42 +354,58 @@ impl Serving {
         validators.judge(request.headers)
     }
 
-    async fn answer_found(
-        &self,
-        request: &PageRequest<'_>,
-        found: Found,
-    ) -> Result<Response, FeedError> {
-        let headers = request.headers;
-        let Some(coding) = request.coding.filter(|_| accept::accepts_atom(headers)) else {
+    /// The answer to a request that gets no page; or else the coding in which it gets it.
+    fn answer_known(&self, request: &PageRequest<'_>, found: &Found) -> Result<Response, Coding> {
+        let Some(coding) = request.acceptable() else {
             return Ok(response::text(
                 StatusCode::NOT_ACCEPTABLE,
                 "this is application/atom+xml, as it is, with gzip or with zstd: accept that\n"
                     .to_owned(),
             ));
         };
-        let about = |facts: &crate::page::Facts| {
-            let cache_control = self.cache_control.of(headers, facts.is_sealed());
-            response::about(cache_control, &coding.entity_tag(&facts.tag))
-        };
-        match self.judge(request, &found) {
-            Verdict::NotModified => return Ok(response::not_modified(about(&found.facts))),
-            Verdict::Failed => {
-                return Ok(response::text(
-                    StatusCode::PRECONDITION_FAILED,
-                    "the page is not what If-Match or If-Unmodified-Since asks for\n".to_owned(),
-                ));
+        match self.judge(request, found) {
+            Verdict::NotModified => {
+                let cache_control = self.cache_control(request, &found.facts);
+                Ok(response::not_modified(&found.facts, coding, cache_control))
             }
-            Verdict::Send => {}
+            Verdict::Failed => Ok(response::text(
+                StatusCode::PRECONDITION_FAILED,
+                "the page is not what If-Match or If-Unmodified-Since asks for\n".to_owned(),
+            )),
+            Verdict::Send => Err(coding),
         }
+    }
+
+    async fn answer_found(
+        &self,
+        request: &PageRequest<'_>,
+        found: Found,
+    ) -> Result<Response, FeedError> {
+        let coding = match self.answer_known(request, &found) {
+            Ok(answered) => return Ok(answered),
+            Err(coding) => coding,
+        };
         let pages = &self.pages;
-        let bytes = pages.bytes(request.kept_as, request.asked, request.kept_coding(), found);
-        let (facts, mut body) = bytes.await?;
+        let kept = pages.bytes(request.kept_as, request.asked, request.kept_coding(), found);
+        let mut kept = kept.await?;
         if !request.is_kept_spelling() {
-            body = facts.spelled(&body, self.service.config(), request.scope);
-            body = coding.encode(body).await.map_err(FeedError::Coding)?;
+            let config = self.service.config();
+            let spelled = kept.facts.spelled(&kept.body, config, request.scope);
+            kept.body = coding.encode(spelled).await.map_err(FeedError::Coding)?;
+            kept.headers = Arc::new(response::headers(&kept.facts, coding));
         }
+        Ok(self.page(request, kept))
+    }
+
+    fn page(&self, request: &PageRequest<'_>, kept: Kept) -> Response {
+        let cache_control = self.cache_control(request, &kept.facts);
+        let headers = kept.headers.as_ref().clone();
         let clock = self.service.clock();
-        Ok(response::page(about(&facts), &facts, coding, body, clock))
+        response::page(headers, cache_control, &kept.facts, kept.body, clock)
+    }
+
+    fn cache_control(&self, request: &PageRequest<'_>, facts: &Facts) -> HeaderValue {
+        self.cache_control.of(request.headers, facts.is_sealed())
     }
 }
 
@@ -395,6 +425,11 @@ struct PageRequest<'a> {
 impl PageRequest<'_> {
     fn is_kept_spelling(&self) -> bool {
         self.scope == self.kept_as
+    }
+
+    /// The best coding that the client takes, if it takes Atom.
+    fn acceptable(&self) -> Option<Coding> {
+        self.coding.filter(|_| accept::accepts_atom(self.headers))
     }
 
     /// The coding in which the page is looked for: under another spelling it has another head, and is

@@ -29,25 +29,9 @@ const POSITION: HeaderName = HeaderName::from_static("atomfeed-position");
 
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
-/// What all answers about a page have, 200 and 304 alike (RFC 9110 §15.4.5).
-pub(super) fn about(cache_control: HeaderValue, entity_tag: &str) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(8);
-    headers.insert(CACHE_CONTROL, cache_control);
-    // Hexadecimal digits, and the name of a coding.
-    if let Ok(entity_tag) = HeaderValue::from_str(entity_tag) {
-        headers.insert(ETAG, entity_tag);
-    }
-    headers.insert(VARY, CODING_VARIES);
-    headers
-}
-
-pub(super) fn page(
-    mut headers: HeaderMap,
-    facts: &Facts,
-    coding: Coding,
-    body: Bytes,
-    clock: &dyn Clock,
-) -> Response {
+/// What every answer with a page in a coding has, whoever asks, but for who may keep it.
+pub(super) fn headers(facts: &Facts, coding: Coding) -> HeaderMap {
+    let mut headers = about(facts, coding);
     headers.insert(CONTENT_TYPE, ATOM);
     if let Some(name) = coding.name() {
         headers.insert(CONTENT_ENCODING, name);
@@ -55,29 +39,57 @@ pub(super) fn page(
     if let Some(position) = facts.position {
         headers.insert(POSITION, position.into());
     }
-    if let Some(time) = facts.last_modified.and_then(|time| http_date(time, clock)) {
+    if let Some(time) = facts.last_modified.and_then(http_date) {
         headers.insert(LAST_MODIFIED, time);
+    }
+    headers
+}
+
+/// What of these an answer has, too, that says that nothing has changed (RFC 9110 §15.4.5).
+fn about(facts: &Facts, coding: Coding) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(8);
+    // Hexadecimal digits, and the name of a coding.
+    if let Ok(entity_tag) = HeaderValue::from_str(&coding.entity_tag(&facts.tag)) {
+        headers.insert(ETAG, entity_tag);
+    }
+    headers.insert(VARY, CODING_VARIES);
+    headers
+}
+
+/// A page, with its [`headers`].
+pub(super) fn page(
+    mut headers: HeaderMap,
+    cache_control: HeaderValue,
+    facts: &Facts,
+    body: Bytes,
+    clock: &dyn Clock,
+) -> Response {
+    headers.insert(CACHE_CONTROL, cache_control);
+    // A time that is still to come is none (RFC 9110 §8.8.2.1).
+    if facts.last_modified.is_some_and(|time| time > clock.now()) {
+        headers.remove(LAST_MODIFIED);
     }
     let mut response = Response::new(Body::from(body));
     *response.headers_mut() = headers;
     response
 }
 
-pub(super) fn not_modified(headers: HeaderMap) -> Response {
+pub(super) fn not_modified(facts: &Facts, coding: Coding, cache_control: HeaderValue) -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::NOT_MODIFIED;
-    *response.headers_mut() = headers;
+    *response.headers_mut() = about(facts, coding);
+    response.headers_mut().insert(CACHE_CONTROL, cache_control);
     response
 }
 
-/// A time as HTTP has it; none for one that is still to come (RFC 9110 §8.8.2.1).
-fn http_date(time: DateTime<Utc>, clock: &dyn Clock) -> Option<HeaderValue> {
+/// A time as HTTP has it.
+fn http_date(time: DateTime<Utc>) -> Option<HeaderValue> {
     let seconds = u64::try_from(time.timestamp()).ok()?;
-    if time > clock.now() {
-        return None;
-    }
     let time = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))?;
-    HeaderValue::from_str(&httpdate::fmt_http_date(time)).ok()
+    // No later year has a form.
+    (seconds < 253_402_300_800)
+        .then(|| HeaderValue::from_str(&httpdate::fmt_http_date(time)).ok())
+        .flatten()
 }
 
 /// Says that it was waited, as was asked, for so long at the most (RFC 7240 §3).
