@@ -42,6 +42,16 @@ impl ProcessError {
     }
 }
 
+impl ProcessErrorKind {
+    /// Why a page could not be fetched, if it is that.
+    pub(crate) fn fetching(&self) -> Option<&FetchError> {
+        match self {
+            Self::Fetch { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
 /// What went wrong while a feed was processed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

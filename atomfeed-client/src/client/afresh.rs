@@ -6,7 +6,7 @@ use url::Url;
 use super::AtomFeedClient;
 use super::pages::FetchedPage;
 use super::start::status;
-use crate::ProcessErrorKind;
+use crate::{FetchError, ProcessErrorKind};
 
 /// What stands before the address of the page in the error message of a row of `failed_events`, and
 /// after it.
@@ -19,9 +19,19 @@ const AFTER_PAGE: &str = "] ";
 pub(super) struct Afresh {
     /// Events are parked page by page.
     page: Option<(Url, FetchedPage)>,
+    /// Whether pages cannot be had now: that is the same for the next one.
+    pub(super) is_cut_off: bool,
 }
 
 impl Afresh {
+    /// Whether an event's content is to be looked up on a page.
+    pub(super) fn needs_page(failed: &FailedEvent) -> bool {
+        let event = &failed.event;
+        event.page_uri().is_none()
+            && event.content().contains('&')
+            && page_in(failed.failure.message()).is_some()
+    }
+
     /// The event as its page has it. `Ok(None)` where nothing needs to be, or can be, looked up: the
     /// row was parked by us, holds nothing that would have been escaped, or its page is gone.
     ///
@@ -34,17 +44,18 @@ impl Afresh {
         failed: &FailedEvent,
     ) -> Result<Option<Event>, ProcessErrorKind> {
         let event = &failed.event;
-        if event.page_uri().is_some() || !event.content().contains('&') {
-            return Ok(None);
-        }
-        let Some(url) = page_in(failed.failure.message()) else {
+        let page = page_in(failed.failure.message());
+        let Some(url) = page.filter(|_| Self::needs_page(failed)) else {
             return Ok(None);
         };
         if self.page.as_ref().is_none_or(|(known, _)| *known != url) {
             match client.fetch(url.clone()).await {
                 Ok(page) => self.page = Some((url, page)),
                 Err(error) if matches!(status(&error), Some(404 | 410)) => return Ok(None),
-                Err(error) => return Err(error),
+                Err(error) => {
+                    self.is_cut_off = error.fetching().is_some_and(FetchError::is_transient);
+                    return Err(error);
+                }
             }
         }
         let events = self.page.iter().flat_map(|(_, page)| &page.events);

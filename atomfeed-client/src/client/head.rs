@@ -1,9 +1,9 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use atomfeed_core::EntryId;
+use atomfeed_core::{EntryId, Marker};
 use url::Url;
 
-use super::pages::FetchedPage;
+use super::pages::{FetchedPage, page_number};
 
 /// What is known of the newest page of a feed, so that asking for it again costs next to nothing.
 #[derive(Debug, Clone, Default)]
@@ -15,12 +15,22 @@ struct Known {
     recent: Option<Seen>,
     /// As it was asked for by its own.
     numbered: Option<Seen>,
-    /// The newest event when it was seen last.
-    newest: Option<EntryId>,
-    /// The newest event when the feed was read to its end.
+    /// Behind what the feed was read, when it was read to its end: an entry, and its page.
     read_to: Option<EntryId>,
-    /// A page that came for its news, and has not been read yet.
+    read_page: Option<String>,
+    /// A page that came for its news, for the next round.
     came: Option<FetchedPage>,
+}
+
+/// Where a page ends, next to what was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ends {
+    /// Behind it: there is something new.
+    Beyond,
+    /// There.
+    There,
+    /// Before it: a cache has kept it since.
+    Before,
 }
 
 /// A page that had no successor.
@@ -43,7 +53,6 @@ impl Head {
             return;
         }
         let mut known = self.known();
-        known.newest = page.events.last().map(|event| event.id().clone());
         let seen = etag.map(|etag| Seen {
             url: asked.clone(),
             etag,
@@ -72,28 +81,59 @@ impl Head {
             .cloned()
     }
 
-    /// The feed was read to its end, as that was seen last.
-    pub(super) fn is_read(&self) {
+    /// The feed was read to its end, where its marker stands now.
+    pub(super) fn read_to(&self, marker: Option<&Marker>) {
         let mut known = self.known();
-        known.read_to = known.newest.clone();
-        known.came = None;
+        known.read_to = marker.and_then(Marker::last_read_entry_id).cloned();
+        known.read_page = marker.and_then(Marker::page_uri).map(str::to_owned);
     }
 
-    /// Whether a page ends with what was read last.
-    pub(super) fn ends_there(&self, page: &FetchedPage) -> bool {
+    /// Where a page ends, next to what was read.
+    pub(super) fn ends(&self, page: &FetchedPage) -> Ends {
+        let known = self.known();
         let last = page.events.last().map(|event| event.id());
-        last == self.known().read_to.as_ref()
+        if last == known.read_to.as_ref() {
+            return Ends::There;
+        }
+        let is_on_it = |entry| page.events.iter().any(|event| event.id() == entry);
+        if known.read_to.as_ref().is_some_and(is_on_it) {
+            return Ends::Beyond;
+        }
+        let read = known.read_page.as_deref().and_then(page_number);
+        match read.zip(page_number(&page.uri)) {
+            // It has nothing of what was read: it is a later page, or an earlier one, or was earlier.
+            Some(((read_folder, read), (folder, number))) if read_folder == folder => {
+                match number > read {
+                    true => Ends::Beyond,
+                    false => Ends::Before,
+                }
+            }
+            _ => Ends::Beyond,
+        }
     }
 
-    /// Keeps a page that has news for who asks for it next.
+    /// Keeps a page that has news for the next round.
     pub(super) fn keep(&self, page: FetchedPage) {
         self.known().came = Some(page);
     }
 
-    /// The page that came for its news, if that is the one at an address.
-    pub(super) fn take(&self, url: &Url) -> Option<FetchedPage> {
+    /// Whether a page has come for its news, and nobody has taken it.
+    pub(super) fn has_news(&self) -> bool {
+        self.known().came.is_some()
+    }
+
+    /// A round is over, and what came for it with it.
+    pub(super) fn forget(&self) {
+        self.known().came = None;
+    }
+
+    /// The page that came for its news, if that is the one at an address; where it is sought by an entry,
+    /// if that is on it.
+    pub(super) fn take(&self, url: &Url, entry: Option<&EntryId>) -> Option<FetchedPage> {
         let mut known = self.known();
-        let came = known.came.take_if(|came| came.is_at(url));
+        let came = known.came.take_if(|came| {
+            came.is_at(url) && entry.is_none_or(|entry| came.events_behind(entry).is_some())
+        });
         came.map(|came| came.asked_at(url.clone()))
     }
 }

@@ -231,13 +231,9 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             self.watch.end(error, stop.is_cancelled(), now);
             self.write_status(true).await;
         }
+        self.pages.head.forget();
         match walked {
-            Ok(()) => {
-                if !stop.is_cancelled() {
-                    self.pages.head.is_read();
-                }
-                Ok(processed)
-            }
+            Ok(()) => Ok(processed),
             Err(kind) => Err(ProcessError::new(&self.feed, processed, kind)),
         }
     }
@@ -269,6 +265,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
                 Ok(None) => {
                     self.watch.head(&page);
                     if unread.is_empty() {
+                        self.pages.head.read_to(marker.as_ref());
                         return Ok(());
                     }
                 }
@@ -288,7 +285,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             };
             self.look_at_parked().await?;
             let intake = Intake::new(self, page, unread);
-            return match self.lanes() > 1 || !completed.is_empty() {
+            let worked = match self.lanes() > 1 || !completed.is_empty() {
                 true => {
                     self.work_in_lanes(intake, completed, &mut marker, processed, stop)
                         .await
@@ -298,6 +295,10 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
                         .await
                 }
             };
+            if worked.is_ok() && !stop.is_cancelled() {
+                self.pages.head.read_to(marker.as_ref());
+            }
+            return worked;
         }
     }
 

@@ -32,8 +32,13 @@ pub(super) enum Fetched {
         /// Whether the server has waited for another.
         waits: bool,
     },
-    /// It is this one.
-    Page(Box<FetchedPage>),
+    /// It is another one.
+    Page {
+        /// That one.
+        page: Box<FetchedPage>,
+        /// Whether the server has waited for it, or would have.
+        waits: bool,
+    },
 }
 
 /// Fetches and reads the pages of a feed.
@@ -49,10 +54,17 @@ pub(super) struct Pages {
 impl Pages {
     pub(super) async fn fetch(&self, url: Url) -> Result<FetchedPage, ProcessErrorKind> {
         let url = without_name(url);
-        if let Some(came) = self.head.take(&url) {
+        if let Some(came) = self.head.take(&url, None) {
             return Ok(came);
         }
         let request = PageRequest::new(url);
+        let response = self.ask(&request).await?;
+        self.read(&request.url, response)
+    }
+
+    /// A page as it is now, also where a cache keeps it for a moment.
+    pub(super) async fn fetch_fresh(&self, url: Url) -> Result<FetchedPage, ProcessErrorKind> {
+        let request = PageRequest::new(without_name(url)).fresh();
         let response = self.ask(&request).await?;
         self.read(&request.url, response)
     }
@@ -65,15 +77,19 @@ impl Pages {
         last: &EntryId,
     ) -> Result<FetchedPage, ProcessErrorKind> {
         let url = without_name(url);
-        let Some(seen) = self.head.seen(&url, last) else {
-            return self.fetch(url).await;
-        };
-        if let Some(came) = self.head.take(&url) {
+        if let Some(came) = self.head.take(&url, Some(last)) {
             return Ok(came);
         }
-        match self.ask_again(&seen, PageRequest::new(url)).await? {
+        let mut request = PageRequest::new(url);
+        // Where there are news, they are not to be hidden by what a cache has kept.
+        request.fresh = self.head.has_news();
+        let Some(seen) = self.head.seen(&request.url, last) else {
+            let response = self.ask(&request).await?;
+            return self.read(&request.url, response);
+        };
+        match self.ask_again(&seen, request).await? {
             Fetched::Unchanged { .. } => Ok(seen.page),
-            Fetched::Page(page) => Ok(*page),
+            Fetched::Page { page, .. } => Ok(*page),
         }
     }
 
@@ -101,12 +117,12 @@ impl Pages {
     ) -> Result<Fetched, ProcessErrorKind> {
         let request = request.with_etag(known.etag.as_str());
         let response = self.ask(&request).await?;
+        let waits = response.waits;
         if response.not_modified {
-            let waits = response.waits;
             return Ok(Fetched::Unchanged { waits });
         }
-        let page = self.read(&request.url, response)?;
-        Ok(Fetched::Page(Box::new(page)))
+        let page = Box::new(self.read(&request.url, response)?);
+        Ok(Fetched::Page { page, waits })
     }
 
     async fn ask(&self, request: &PageRequest) -> Result<PageResponse, ProcessErrorKind> {
@@ -225,6 +241,11 @@ impl FetchedPage {
                 previous: previous.map_or_else(|| "none".to_owned(), Into::into),
             }),
         }
+    }
+
+    /// Where it was asked for.
+    pub(super) fn asked(&self) -> &Url {
+        &self.url
     }
 
     /// Whether no page is named as the next newer one.

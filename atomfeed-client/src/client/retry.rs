@@ -141,9 +141,11 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         let failed = failed.into_iter();
         let failed = failed.filter(|failed| !pass.failed.contains(&failed.id));
         let failed = failed.collect();
-        let items = self
-            .as_the_feed_has_them(&mut pass.afresh, failed)
-            .await
+        let items = self.as_the_feed_has_them(&mut pass.afresh, failed);
+        let Some(items) = stop.run_until_cancelled(items).await else {
+            return Ok(true);
+        };
+        let items = items
             .into_iter()
             .map(|failed| (Arc::new(failed.event.clone()), failed));
         let items: Vec<_> = items.collect();
@@ -235,6 +237,9 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
     ) -> Vec<FailedEvent> {
         let mut events = Vec::with_capacity(rows.len());
         for mut failed in rows {
+            if afresh.is_cut_off && Afresh::needs_page(&failed) {
+                continue;
+            }
             match afresh.event(self, &failed).await {
                 Ok(Some(event)) => failed.event = event,
                 Ok(None) => {}

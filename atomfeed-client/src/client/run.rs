@@ -6,7 +6,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::AtomFeedClient;
 use super::outage::spread;
-use crate::{ProcessError, ProcessErrorKind, metric};
+use super::waiting::News;
+use crate::{FetchError, ProcessError, ProcessErrorKind, metric};
 
 /// For how long a feed is tried to be given back to who stands by.
 const GIVING_BACK: Duration = Duration::from_secs(1);
@@ -86,7 +87,8 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         let (schedule, clock) = (&self.settings.schedule, self.settings.clock.as_ref());
         stop.run_until_cancelled(schedule.wait_at_first(clock))
             .await;
-        let (mut idle_rounds, mut was_news) = (0_u32, false);
+        let (mut idle_rounds, mut false_alarms) = (0_u32, 0_u32);
+        let mut was_news = false;
         let mut news = None;
         while !stop.is_cancelled() {
             let processed = self.process_until(stop).await;
@@ -97,8 +99,10 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
                 return processed.map(drop);
             }
             let mut retry_in = self.retry_in(&processed, "the feed was not read to its end");
-            // What is waited for in one is waited for in the other.
-            if !stands_by && self.outages.now().is_none() {
+            let left_alone = left_alone(&processed);
+            // What is waited for in one is waited for in the other, and what parked events name is at the
+            // same server, as a rule.
+            if !stands_by && self.outages.now().is_none() && left_alone.is_zero() {
                 let limit = Some(self.settings.max_retries);
                 let retried = self.retry_until(stop, limit).await;
                 if is_in_doubt(&retried) {
@@ -114,17 +118,21 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
                 true => 0,
                 false => idle_rounds.saturating_add(1),
             };
-            // Of a server that tells of news where there are none, nothing more is asked until it is time.
-            let asks = processed.is_ok() && schedule.is_interval() && (had_events || !was_news);
-            match asks {
+            false_alarms = match was_news && !had_events {
+                true => false_alarms.saturating_add(1),
+                false if had_events => 0,
+                false => false_alarms,
+            };
+            match processed.is_ok() && schedule.is_interval() {
                 // A request that waits goes on waiting across rounds.
                 true => drop(news.get_or_insert_with(|| Box::pin(self.news()))),
                 false => news = None,
             }
             let pause = Pause {
                 idle_rounds,
+                false_alarms,
                 retry_in,
-                left_alone: left_alone(&processed),
+                left_alone,
             };
             let pause = self.pause(stop, pause, &mut news);
             was_news = self.wait_at_work(pause).await;
@@ -137,7 +145,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         &self,
         stop: &CancellationToken,
         pause: Pause,
-        news: &mut Option<impl Future<Output = bool> + Unpin>,
+        news: &mut Option<impl Future<Output = News> + Unpin>,
     ) -> bool {
         let (schedule, clock) = (&self.settings.schedule, self.settings.clock.as_ref());
         // Who is told of news has nothing to look for.
@@ -153,15 +161,28 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             let Some(asked) = news.as_mut() else {
                 return std::future::pending().await;
             };
-            let is_news = asked.await;
+            // A server that tells of news where there are none, or has them only in a moment, is asked
+            // more and more seldom.
+            if pause.false_alarms > 0 {
+                tokio::time::sleep(FALSE_ALARM * 2_u32.pow(pause.false_alarms.min(10) - 1)).await;
+            }
+            let told = asked.await;
             *news = None;
-            match is_news {
-                true => (),
-                false => std::future::pending().await,
+            match told {
+                News::Some => None,
+                News::LeaveAlone(asked) => Some(asked),
+                News::Unknown => std::future::pending().await,
             }
         });
-        // Whichever comes first.
-        matches!(select(next, told).await, Either::Right(_))
+        match select(next, told).await {
+            Either::Left(_) => false,
+            Either::Right((None, _)) => true,
+            Either::Right((Some(asked), _)) => {
+                stop.run_until_cancelled(tokio::time::sleep(spread(asked)))
+                    .await;
+                false
+            }
+        }
     }
 
     /// How soon to try again what a round has waited for; `None` when that is for the schedule to say.
@@ -185,10 +206,16 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
     }
 }
 
+/// How long a server is not asked for news that has told of some where there were none; then twice as long,
+/// and so on.
+const FALSE_ALARM: Duration = Duration::from_secs(1);
+
 /// How long it is until the next round.
 struct Pause {
     /// So many rounds had no events.
     idle_rounds: u32,
+    /// So often there were news without an event.
+    false_alarms: u32,
     /// What is waited for is tried again then, if no round begins before.
     retry_in: Option<Duration>,
     /// The server is not asked earlier, whatever else is.
@@ -198,10 +225,8 @@ struct Pause {
 /// For how long the server of the feed asks to be left alone.
 fn left_alone<T>(ended: &Result<T, ProcessError>) -> Duration {
     let kind = ended.as_ref().err().map(ProcessError::kind);
-    let asked = match kind {
-        Some(ProcessErrorKind::Fetch { source, .. }) => source.retry_after(),
-        _ => None,
-    };
+    let fetching = kind.and_then(ProcessErrorKind::fetching);
+    let asked = fetching.and_then(FetchError::retry_after);
     asked.map(spread).unwrap_or_default()
 }
 

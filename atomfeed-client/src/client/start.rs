@@ -1,4 +1,5 @@
 use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use atomfeed_core::{EntryId, Event, Marker};
 use chrono::{DateTime, Utc};
@@ -8,6 +9,9 @@ use super::AtomFeedClient;
 use super::pages::{FetchedPage, Visited, page_number};
 use crate::ProcessErrorKind;
 use crate::source::FetchError;
+
+/// After how long a page is asked for anew on which an entry is not that should be.
+const CACHED_FOR: [Duration; 2] = [Duration::ZERO, Duration::from_millis(1_500)];
 
 /// How far around the marker's page an entry is sought that is not there any more.
 const NEIGHBOURS: usize = 3;
@@ -115,10 +119,23 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         page: FetchedPage,
         entry: &EntryId,
     ) -> Result<Result<First, ProcessErrorKind>, ProcessErrorKind> {
-        let page = match First::behind(page, entry) {
+        let mut page = match First::behind(page, entry) {
             Ok(first) => return Ok(Ok(first)),
             Err(page) => page,
         };
+        // It may be as it was before the entry: a cache between may have kept it for a moment, and may do so
+        // whatever is asked of it.
+        for wait in CACHED_FOR {
+            if !page.is_last() {
+                break;
+            }
+            tokio::time::sleep(wait).await;
+            let fresh = self.pages.fetch_fresh(page.asked().clone()).await?;
+            page = match First::behind(fresh, entry) {
+                Ok(first) => return Ok(Ok(first)),
+                Err(page) => page,
+            };
+        }
         let sought = self.seek_around(page, entry).await?;
         Ok(sought.map_err(|page| ProcessErrorKind::MarkedEntryMissing {
             entry: entry.to_string(),
@@ -134,7 +151,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         if *position != StartPosition::Latest {
             return self.find(position).await;
         }
-        let newest = self.newest_page().await?;
+        let newest = self.pages.fetch_fresh(self.feed.url().clone()).await?;
         let to = self.marker_at(&First {
             unread: Vec::new(),
             page: newest,
@@ -147,6 +164,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         work.forget_completed(&self.feed, &beyond).await?;
         work.move_marker(marker, &to).await?;
         work.commit().await?;
+        self.pages.head.read_to(Some(&to));
         let page = to.page_uri().unwrap_or_default();
         tracing::info!(feed = %self.feed, page, "begun at the latest event");
         Ok(None)
@@ -214,11 +232,20 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             Some(first) => self.pages.fetch_first(first).await,
             None => return Ok(self.seek_back_from(newest, |_| false).await?.0),
         };
-        let from = first.unwrap_or_else(|error| {
-            let error = &error as &dyn std::error::Error;
-            tracing::debug!(feed = %self.feed, error, "the oldest page is sought from the newest back");
-            newest
-        });
+        let from = match first {
+            Ok(first) => first,
+            // It is there, and not to be had now.
+            Err(error) if error.fetching().is_some_and(FetchError::is_transient) => {
+                return Err(error);
+            }
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::debug!(
+                    feed = %self.feed, error, "the oldest page is sought from the newest back"
+                );
+                newest
+            }
+        };
         // Whatever is first elsewhere, the oldest page has none before it.
         Ok(self.seek_back_from(from, |_| false).await?.0)
     }

@@ -4,15 +4,30 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::AtomFeedClient;
-use super::head::Head;
+use super::head::{Ends, Head};
 use super::pages::Fetched;
-use crate::ProcessErrorKind;
+use crate::{FetchError, ProcessErrorKind};
 
 /// How long a server that does not wait is not asked to.
 const ASKS_AGAIN: Duration = Duration::from_secs(600);
 
 /// Who says sooner that there is nothing new has not waited.
-const AT_ONCE: Duration = Duration::from_millis(500);
+const AT_ONCE: Duration = Duration::from_secs(1);
+
+/// So often a server may answer at once, or with something that is older than what was read, and is asked
+/// again.
+const PATIENCE: usize = 3;
+
+/// What came of asking for news.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum News {
+    /// There is something new.
+    Some,
+    /// The server does not wait, or could not be asked.
+    Unknown,
+    /// The server asks to be left alone for so long.
+    LeaveAlone(Duration),
+}
 
 /// Whether the server of the feed waits for news when it is asked to (RFC 7240 §4.3).
 #[derive(Debug, Default)]
@@ -46,26 +61,27 @@ impl Waits {
 }
 
 impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
-    /// Whether there is something new behind what was read: asks the server, and has it wait for that. False
-    /// when it does not wait, or could not be asked.
+    /// Whether there is something new behind what was read: asks the server, and has it wait for that.
     ///
     /// Cancel safe: nothing is lost but the wait.
-    pub(super) async fn news(&self) -> bool {
+    pub(super) async fn news(&self) -> News {
         let Some(wait) = self.settings.wait.filter(|_| self.waits.may_be_asked()) else {
-            return false;
+            return News::Unknown;
         };
         match self.wait_for_news(wait).await {
-            Ok(is_news) => {
-                if !is_news {
-                    *self.waits.known() = Known::Not(Instant::now() + ASKS_AGAIN);
-                }
-                is_news
+            Ok(true) => News::Some,
+            Ok(false) => {
+                *self.waits.known() = Known::Not(Instant::now() + ASKS_AGAIN);
+                News::Unknown
             }
             Err(error) => {
-                // The next round meets it, too, and says so.
-                *self.waits.known() = Known::Nothing;
                 tracing::debug!(feed = %self.feed, %error, "the server could not be asked to wait");
-                false
+                *self.waits.known() = Known::Nothing;
+                match error.fetching().and_then(FetchError::retry_after) {
+                    Some(asked) => News::LeaveAlone(asked),
+                    // The next round meets it, too, and says so.
+                    None => News::Unknown,
+                }
             }
         }
     }
@@ -73,37 +89,43 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
     /// True when there is something new; false when the server does not wait.
     async fn wait_for_news(&self, wait: Duration) -> Result<bool, ProcessErrorKind> {
         let head: &Head = &self.pages.head;
-        loop {
-            let begun = Instant::now();
+        let mut hasty = 0;
+        while hasty < PATIENCE {
             let Some(known) = head.recent() else {
                 // Its ETag is not known as yet.
-                let page = self.newest_page().await?;
-                if !head.ends_there(&page) {
-                    head.keep(page);
-                    return Ok(true);
-                }
-                if head.recent().is_none() {
-                    return Ok(false);
+                let page = self.pages.fetch_fresh(self.feed.url().clone()).await?;
+                match head.ends(&page) {
+                    Ends::Beyond => {
+                        head.keep(page);
+                        return Ok(true);
+                    }
+                    Ends::There if head.recent().is_none() => return Ok(false),
+                    Ends::There => {}
+                    Ends::Before => {
+                        hasty += 1;
+                        tokio::time::sleep(AT_ONCE).await;
+                    }
                 }
                 continue;
             };
-            let waited = self.pages.wait(&known, wait).await?;
-            let was_held = begun.elapsed() >= AT_ONCE;
-            if was_held {
-                *self.waits.known() = Known::ItDoes;
-            }
-            let has_waited = match waited {
+            let begun = Instant::now();
+            let waits = match self.pages.wait(&known, wait).await? {
                 Fetched::Unchanged { waits } => waits,
-                Fetched::Page(page) if !head.ends_there(&page) => {
+                Fetched::Page { page, .. } if head.ends(&page) == Ends::Beyond => {
                     head.keep(*page);
                     return Ok(true);
                 }
-                // Another page, and nothing new on it: a title was changed, say.
-                Fetched::Page(_) => true,
+                // Nothing new is on it: a title was changed, say.
+                Fetched::Page { waits, .. } => waits,
             };
-            if !has_waited || !was_held {
+            if !waits {
                 return Ok(false);
             }
+            match begun.elapsed() >= AT_ONCE {
+                true => *self.waits.known() = Known::ItDoes,
+                false => hasty += 1,
+            }
         }
+        Ok(false)
     }
 }

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
-use http::header::{ETAG, HeaderName, HeaderValue, IF_NONE_MATCH};
+use http::header::{CACHE_CONTROL, ETAG, HeaderName, HeaderValue, IF_NONE_MATCH};
 use url::Url;
 
 use super::{POSITION_HEADER, headers};
@@ -25,6 +25,9 @@ pub struct PageRequest {
     /// Whether a redirect is followed for this page, once and within the origins that are allowed, also
     /// where the source follows none otherwise: the address of the first page of a feed is such.
     pub follow_redirect: bool,
+    /// Whether it is to be the page as it is now, and not one that a cache has kept for a moment
+    /// (`Cache-Control: no-cache`, RFC 9111 §5.2.1.4). Caches may ignore that.
+    pub fresh: bool,
 }
 
 impl PageRequest {
@@ -35,6 +38,7 @@ impl PageRequest {
             etag: None,
             wait: None,
             follow_redirect: false,
+            fresh: false,
         }
     }
 
@@ -59,12 +63,22 @@ impl PageRequest {
         self
     }
 
+    /// Asks for the page as it is now.
+    #[must_use]
+    pub fn fresh(mut self) -> Self {
+        self.fresh = true;
+        self
+    }
+
     /// The headers that ask for what it says, with no longer wait than that.
     pub(super) fn headers(&self, longest_wait: Duration) -> HeaderMap {
         let mut headers = HeaderMap::new();
         let etag = self.etag.as_deref();
         if let Some(etag) = etag.and_then(|etag| HeaderValue::from_str(etag).ok()) {
             headers.insert(IF_NONE_MATCH, etag);
+        }
+        if self.fresh {
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         }
         let wait = self.wait.unwrap_or_default().min(longest_wait).as_secs();
         let wait = HeaderValue::from_str(&format!("wait={wait}"))

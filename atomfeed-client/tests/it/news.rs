@@ -1,6 +1,7 @@
 //! A consumer has an event as soon as it is on the feed, where the server waits for that; it asks more and
 //! more seldom where it does not; and asking for what it has costs no page.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -44,6 +45,12 @@ enum Server {
     CriesWolf,
     /// It says at once that it has waited.
     HasNoPatience,
+    /// Each answer takes longer than one who does not wait needs, and has another ETag.
+    IsSlow,
+    /// Whoever is to wait is told to come back in ten minutes.
+    IsBusy,
+    /// A cache in front of it keeps each page for a second, but for requests that wait.
+    IsCached,
 }
 
 /// Fetches from an EMR as if its server was such, and remembers what was asked.
@@ -52,6 +59,8 @@ struct Watched<S> {
     source: S,
     server: Server,
     asked: Arc<Mutex<Vec<Asked>>>,
+    cached: Arc<Mutex<HashMap<String, (Instant, PageResponse)>>>,
+    honours_no_cache: bool,
 }
 
 impl<S> Watched<S> {
@@ -60,6 +69,8 @@ impl<S> Watched<S> {
             source,
             server,
             asked: Arc::default(),
+            cached: Arc::default(),
+            honours_no_cache: false,
         }
     }
 
@@ -77,26 +88,73 @@ impl<S: FeedSource> FeedSource for Watched<S> {
     async fn fetch(&self, page: &PageRequest) -> Result<PageResponse, FetchError> {
         let mut request = page.clone();
         match self.server {
-            Server::Waits => {}
+            Server::Waits | Server::IsBusy => {}
+            Server::IsCached if request.wait.is_none() => request.etag = None,
+            Server::IsCached => {}
+            Server::IsSlow => {
+                (request.etag, request.wait) = (None, None);
+                tokio::time::sleep(Duration::from_millis(1_200)).await;
+            }
             Server::HasEtags | Server::HasNoPatience => request.wait = None,
             Server::IsPlain | Server::CriesWolf => (request.etag, request.wait) = (None, None),
         }
         let at = Instant::now();
-        let mut response = self.source.fetch(&request).await?;
+        let path = page.url.path().to_owned();
+        if self.server == Server::IsBusy && page.wait.is_some() {
+            self.note(page, false, at);
+            return Err(FetchError::Status {
+                status: 503,
+                hint: "it is busy",
+                body: String::new(),
+                retry_after: Some(Duration::from_secs(600)),
+            });
+        }
+        let is_cached = self.server == Server::IsCached && page.wait.is_none();
+        let is_cached = is_cached && !(page.fresh && self.honours_no_cache);
+        let kept = self.cached.lock().unwrap().get(&path).cloned();
+        let kept = kept.filter(|(since, _)| is_cached && since.elapsed() < Duration::from_secs(1));
+        let mut response = match kept {
+            Some((_, kept)) => kept,
+            None => self.source.fetch(&request).await?,
+        };
+        if is_cached {
+            let kept = (Instant::now(), response.clone());
+            self.cached
+                .lock()
+                .unwrap()
+                .entry(path)
+                .or_insert(kept.clone());
+            let mut cached = self.cached.lock().unwrap();
+            let last = cached.get_mut(page.url.path()).unwrap();
+            if last.0.elapsed() >= Duration::from_secs(1) {
+                *last = kept;
+            }
+            if page.etag.is_some() && page.etag == response.etag {
+                response = PageResponse::not_modified();
+            }
+        }
         match self.server {
             Server::IsPlain => response.etag = None,
-            Server::CriesWolf => response.etag = Some(format!("\"{}\"", self.count())),
+            Server::CriesWolf | Server::IsSlow => {
+                response.etag = Some(format!("\"{}\"", self.count()))
+            }
             Server::HasNoPatience => response.waits = true,
-            Server::Waits | Server::HasEtags => {}
+            Server::Waits | Server::HasEtags | Server::IsBusy | Server::IsCached => {}
         }
+        self.note(page, response.not_modified, at);
+        Ok(response)
+    }
+}
+
+impl<S> Watched<S> {
+    fn note(&self, page: &PageRequest, unchanged: bool, at: Instant) {
         self.asked.lock().unwrap().push(Asked {
             path: page.url.path().to_owned(),
             has_etag: page.etag.is_some(),
             waits: page.wait.is_some(),
-            unchanged: response.not_modified,
+            unchanged,
             at,
         });
-        Ok(response)
     }
 }
 
@@ -247,6 +305,7 @@ async fn a_server_that_does_not_wait_is_asked_more_and_more_seldom() {
         Server::IsPlain,
         Server::CriesWolf,
         Server::HasNoPatience,
+        Server::IsSlow,
     ] {
         let emr = Emr::with_events(3).await;
         let source = Watched::new(emr.source(), server);
@@ -276,19 +335,86 @@ async fn a_server_that_does_not_wait_is_asked_more_and_more_seldom() {
         let seen = seen.lock().unwrap().clone();
         let waited = |n: usize| seen[n + 3].1 - published[n];
         assert!(waited(0) <= Duration::from_secs(16), "{server:?}");
-        assert!(
-            waited(1) <= Duration::from_secs(2),
-            "{server:?}: {:?}",
-            waited(1)
+        for n in [1, 2] {
+            let waited = waited(n);
+            assert!(waited <= Duration::from_secs(6), "{server:?}: {waited:?}");
+        }
+        stop.cancel();
+        running.await.unwrap();
+    }
+}
+
+/// A cache in front of the server may have a page as it was before what was read; that is no news, and
+/// nothing is lost by it.
+#[tokio::test(start_paused = true)]
+async fn a_page_from_a_cache_is_no_news() {
+    for (pause, honours_no_cache) in [50, 300, 700, 1_500, 4_000]
+        .into_iter()
+        .flat_map(|pause| [(pause, true), (pause, false)])
+    {
+        let emr = Emr::with_events(3).await;
+        let mut source = Watched::new(emr.source(), Server::IsCached);
+        source.honours_no_cache = honours_no_cache;
+        let seen = Seen::default();
+        let applied = Arc::clone(&seen);
+        let worker = worker_fn(move |event, _: &mut MemoryConnection| {
+            let number = event.content().parse().unwrap();
+            applied.lock().unwrap().push((number, Instant::now()));
+            Box::pin(async { Ok(()) })
+        });
+        // Whoever loses the place goes on at the end: what is between is missed.
+        let client = AtomFeedClient::builder(feed_uri(), source.clone())
+            .when_lost(StartPosition::Latest)
+            .build(MemoryStore::new(), worker);
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        let running = tokio::spawn(async move { client.run(stopped).await.unwrap() });
+        let mut published = Vec::new();
+        for number in 4..=40 {
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+            // Somebody else has it cached.
+            for path in ["recent", "1", "2", "3", "4", "5", "6", "7", "8"] {
+                let url = format!("http://127.0.0.1:8080/feed/{path}")
+                    .parse()
+                    .unwrap();
+                drop(source.fetch(&PageRequest::new(url)).await);
+            }
+            emr.publish([number]).await;
+            published.push(Instant::now());
+        }
+        until(|| numbers(&seen).len() >= 40).await;
+        assert_eq!(
+            numbers(&seen),
+            (1..=40).collect::<Vec<_>>(),
+            "every {pause} ms"
         );
+        let late = seen.lock().unwrap()[3..]
+            .iter()
+            .zip(&published)
+            .map(|((_, at), published)| *at - *published)
+            .max();
         assert!(
-            waited(2) <= Duration::from_secs(2),
-            "{server:?}: {:?}",
-            waited(2)
+            late < Some(Duration::from_secs(9)),
+            "every {pause} ms: {late:?}"
         );
         stop.cancel();
         running.await.unwrap();
     }
+}
+
+/// Who is to come back later does.
+#[tokio::test(start_paused = true)]
+async fn a_busy_server_is_left_alone_by_those_who_would_wait() {
+    let emr = Emr::with_events(3).await;
+    let source = Watched::new(emr.source(), Server::IsBusy);
+    let (seen, stop, running) = follow(source.clone(), Schedule::every(Duration::from_secs(1)));
+    tokio::time::sleep(Duration::from_secs(590)).await;
+    assert_eq!(numbers(&seen), [1, 2, 3]);
+    let asked = source.take();
+    assert_eq!(asked.iter().filter(|asked| asked.waits).count(), 1);
+    assert!(asked.len() <= 3, "{asked:?}");
+    stop.cancel();
+    running.await.unwrap();
 }
 
 /// At set times, and where the owner does not want it, no server is asked to wait.
