@@ -137,6 +137,12 @@ impl Facts {
         self.head.sealed
     }
 
+    /// Whether it is what it would be at a time: the page that stands for a feed without events has the day
+    /// on it.
+    pub(crate) fn is_of(&self, now: DateTime<Utc>) -> bool {
+        !self.is_page_0() || self.head.updated.date_naive() == now.date_naive()
+    }
+
     /// Whether it is the page that stands for a feed without events.
     pub(crate) fn is_page_0(&self) -> bool {
         self.head.number == 0

@@ -47,4 +47,4 @@ pub use unit_of_work::{
     ConsumerStore, FailedEventQuery, FailedEventSelection, FailedEventStore, MarkerStore,
     UnitOfWork,
 };
-pub use upkeep::{Breaks, Cut, FeedState, Hole, Jump, OldEvent, UpkeepStore};
+pub use upkeep::{Breaks, Cut, FeedState, Hole, Jump, OldEvent, RenderedBefore, UpkeepStore};

@@ -5,6 +5,16 @@ use super::{OffsetMarker, StoreResult};
 use crate::FeedScope;
 use crate::chunking::ChunkingHistory;
 
+/// How pages were rendered before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RenderedBefore {
+    /// At the same public URL, with something else.
+    Otherwise,
+    /// At this public URL, among others perhaps, and not at the one that is theirs now.
+    At(String),
+}
+
 /// Keeps a feed in shape over the years: removes what is old, and goes on after a restore, without any
 /// page getting another number or another content.
 ///
@@ -52,13 +62,13 @@ pub trait UpkeepStore: Send + Sync + 'static {
     /// [`StoreErrorKind::Refused`](super::StoreErrorKind::Refused) on tables that may not be pruned.
     async fn delete_events(&self, ids: &[i64]) -> StoreResult<()>;
 
-    /// Keeps what the pages at a public URL are rendered with, and says what they were rendered with
-    /// before, if that was something else: caches may hold such pages for ever.
+    /// Keeps what the pages at a public URL are rendered with, and says how that was before, if it was
+    /// otherwise: caches may hold such pages for ever.
     async fn keep_fingerprint(
         &self,
         public_url: &str,
         fingerprint: &str,
-    ) -> StoreResult<Option<String>>;
+    ) -> StoreResult<Option<RenderedBefore>>;
 
     /// Gives every later event an id above `id`, and writes down the jump, which is a break in every
     /// feed. Done already, it does nothing.

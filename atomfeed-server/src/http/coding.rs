@@ -25,6 +25,22 @@ const MUCH: usize = 128 << 10;
 const ZSTD_LEVEL: i32 = 6;
 
 impl Coding {
+    /// None, if a client takes that, or else the best that it takes.
+    pub(super) fn least(headers: &HeaderMap) -> Option<Self> {
+        let [mut identity, mut others] = [None; 2];
+        for (name, weight) in members(headers, &ACCEPT_ENCODING).map(weighted) {
+            match name {
+                "*" => others.get_or_insert(weight),
+                _ if name.eq_ignore_ascii_case("identity") => identity.get_or_insert(weight),
+                _ => continue,
+            };
+        }
+        match identity.or(others) {
+            Some(0) => Self::of(headers),
+            _ => Some(Self::Identity),
+        }
+    }
+
     /// The best that a client takes; `None` when it takes none, not even the page as it is.
     pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
         let [mut gzip, mut zstd, mut identity, mut others] = [None; 4];

@@ -5,11 +5,13 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use atomfeed_core::FeedScope;
+use atomfeed_core::store::{StoreError, StoreErrorKind};
 use axum::http::HeaderMap;
 use bytes::Bytes;
-use quick_cache::Weighter;
-use quick_cache::sync::Cache;
+use quick_cache::sync::{Cache, DefaultLifecycle};
+use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 use tokio::sync::{Mutex as AsyncMutex, MutexGuard as AsyncMutexGuard};
+use tokio::time::Instant;
 
 use super::coding::Coding;
 use super::moments::Moments;
@@ -30,7 +32,7 @@ pub(super) struct KeptPages {
     /// What is known of pages that still change, by the moment of which it is known.
     unsealed: Mutex<HashMap<(FeedScope, Asked), Known>>,
     /// One of these is held by who renders a page: the others wait for what that brings.
-    rendering: Vec<AsyncMutex<()>>,
+    rendering: Vec<AsyncMutex<Turn>>,
     hasher: RandomState,
     pub(super) moments: Moments,
 }
@@ -42,6 +44,16 @@ struct Key {
     coding: Coding,
 }
 
+impl Key {
+    /// The same page, without a coding.
+    fn plain(&self) -> Self {
+        Self {
+            coding: Coding::Identity,
+            ..self.clone()
+        }
+    }
+}
+
 /// A page, in one coding.
 #[derive(Debug, Clone)]
 pub(super) struct Kept {
@@ -51,6 +63,13 @@ pub(super) struct Kept {
     pub(super) headers: Arc<HeaderMap>,
     /// The revision of the feeds that was seen before it was read.
     revision: u64,
+}
+
+/// Held by who renders.
+#[derive(Debug, Default)]
+struct Turn {
+    /// When a store has failed whoever had the turn.
+    failed: Option<Instant>,
 }
 
 #[derive(Debug, Clone)]
@@ -85,8 +104,30 @@ const MAX_UNSEALED: usize = 1_000;
 /// So many pages can be rendered at once, unless two of them share a lock.
 const AT_ONCE: usize = 64;
 
+/// Of so many parts, each with its share of the bytes, and a lock of its own.
+const PARTS: usize = 4;
+
 /// A page of usual size, in bytes: by it the cache guesses how many it will hold.
 const USUAL: u64 = 16 << 10;
+
+/// In few parts, so that a large page has room in one of them.
+fn cache(pages: usize, max_bytes: u64) -> Cache<Key, Kept, ByBytes> {
+    let options = OptionsBuilder::new()
+        .shards(PARTS)
+        .estimated_items_capacity(pages)
+        .weight_capacity(max_bytes)
+        .build();
+    match options {
+        Ok(options) => Cache::with_options(
+            options,
+            ByBytes,
+            DefaultHashBuilder::default(),
+            DefaultLifecycle::default(),
+        ),
+        // All it needs is given.
+        Err(_) => Cache::with_weighter(pages, max_bytes, ByBytes),
+    }
+}
 
 impl KeptPages {
     pub(super) fn new(service: EventFeedService, max_bytes: u64) -> Self {
@@ -94,7 +135,7 @@ impl KeptPages {
         Self {
             moments: Moments::of(service.clone()),
             service,
-            bytes: Cache::with_weighter(pages.clamp(16, 100_000), max_bytes, ByBytes),
+            bytes: cache(pages.clamp(16, 100_000), max_bytes),
             unsealed: Mutex::default(),
             rendering: (0..AT_ONCE).map(|_| AsyncMutex::default()).collect(),
             hasher: RandomState::new(),
@@ -160,18 +201,14 @@ impl KeptPages {
             asked,
             coding,
         };
-        let _turn = self.turn(&key).await;
+        let mut turn = self.turn(&key).await?;
         if let Some(kept) = self.bytes.get(&key).filter(|kept| kept.is_of(&found.facts)) {
             return Ok(kept);
         }
-        let identity = Key {
-            coding: Coding::Identity,
-            ..key.clone()
-        };
-        let plain = self.bytes.get(&identity);
+        let plain = self.bytes.get(&key.plain());
         let plain = match plain.filter(|kept| kept.is_of(&found.facts)) {
             Some(kept) => kept,
-            None => self.render(&identity).await?,
+            None => turn.note(self.render(&key.plain()).await)?,
         };
         self.encode(plain, &key).await
     }
@@ -185,26 +222,22 @@ impl KeptPages {
 
     /// A page of which it is not known that it still changes.
     async fn find_numbered(&self, key: Key) -> Result<Found, FeedError> {
-        let _turn = self.turn(&key).await;
+        let mut turn = self.turn(&key).await?;
         if let Some(kept) = self.sealed(&key) {
             return Ok(kept.into());
         }
         if self.known(&key).is_some() {
             let moment = self.moments.now().await?;
-            return self.find_at(&key, moment).await;
+            return turn.note(self.find_at(&key, moment).await);
         }
-        let identity = Key {
-            coding: Coding::Identity,
-            ..key.clone()
-        };
-        let plain = match self.sealed(&identity) {
+        let plain = match self.sealed(&key.plain()) {
             Some(kept) => kept,
-            None => self.render(&identity).await?,
+            None => turn.note(self.render(&key.plain()).await)?,
         };
         if !plain.facts.is_sealed() {
             // It was read before the moment is known of which it is said to be: once more.
             let moment = self.moments.now().await?;
-            return self.find_at(&key, moment).await;
+            return turn.note(self.find_at(&key, moment).await);
         }
         Ok(self.encode(plain, &key).await?.into())
     }
@@ -213,12 +246,19 @@ impl KeptPages {
         if let Some(known) = self.known(&key).filter(|known| known.moment == moment) {
             return Ok(self.found(&key, known.facts));
         }
-        let _turn = self.turn(&key).await;
-        self.find_at(&key, moment).await
+        let mut turn = self.turn(&key).await?;
+        turn.note(self.find_at(&key, moment).await)
     }
 
     /// A page as it is since a moment, looked for by who has the turn.
     async fn find_at(&self, key: &Key, moment: Arc<Moment>) -> Result<Found, FeedError> {
+        // Somebody else may have seen meanwhile that it has got a successor.
+        if let Some(kept) = self.sealed(key) {
+            return Ok(kept.into());
+        }
+        if let Some(plain) = self.sealed(&key.plain()) {
+            return Ok(self.encode(plain, key).await?.into());
+        }
         if let Some(known) = self.known(key) {
             let is_still = known.moment == moment || self.is_still(key, &known, &moment).await?;
             if is_still {
@@ -226,13 +266,12 @@ impl KeptPages {
                 return Ok(self.found(key, known.facts));
             }
         }
-        let identity = Key {
-            coding: Coding::Identity,
-            ..key.clone()
-        };
-        let kept = self.render(&identity).await?;
-        if !kept.facts.is_sealed() {
-            self.know(key, moment, &kept.facts);
+        let kept = self.render(&key.plain()).await?;
+        match kept.facts.is_sealed() {
+            true => {
+                self.unsealed().remove(&(key.scope.clone(), key.asked));
+            }
+            false => self.know(key, moment, &kept.facts),
         }
         Ok(self.found(key, kept.facts))
     }
@@ -291,15 +330,17 @@ impl KeptPages {
 
     fn known(&self, key: &Key) -> Option<Known> {
         let unsealed = self.unsealed();
-        unsealed.get(&(key.scope.clone(), key.asked)).cloned()
+        let known = unsealed.get(&(key.scope.clone(), key.asked));
+        // What stands for no event hangs on the day, too.
+        let today = self.service.clock().now();
+        known.filter(|known| known.facts.is_of(today)).cloned()
     }
 
     fn know(&self, key: &Key, moment: Arc<Moment>, facts: &Arc<Facts>) {
-        // What stands for no event hangs on the day, too.
-        if facts.is_page_0() {
-            return;
-        }
         let mut unsealed = self.unsealed();
+        if unsealed.len() >= MAX_UNSEALED {
+            unsealed.retain(|_, known| !known.facts.is_page_0());
+        }
         if unsealed.len() >= MAX_UNSEALED {
             unsealed.clear();
         }
@@ -311,9 +352,28 @@ impl KeptPages {
         self.unsealed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn turn(&self, key: &Key) -> AsyncMutexGuard<'_, ()> {
+    /// The turn to render a page. Who has waited for it while the store failed somebody else does not try
+    /// again what takes as long to fail: of many, all would wait for each other.
+    async fn turn(&self, key: &Key) -> Result<AsyncMutexGuard<'_, Turn>, FeedError> {
         let place = self.hasher.hash_one((&key.scope, key.asked)) as usize % AT_ONCE;
-        self.rendering[place].lock().await
+        let asked = Instant::now();
+        let turn = self.rendering[place].lock().await;
+        match turn.failed {
+            Some(failed) if failed > asked => Err(FeedError::Store(StoreError::new(
+                StoreErrorKind::Unavailable,
+                "waiting for a page that somebody else has asked for: the store has failed them",
+            ))),
+            _ => Ok(turn),
+        }
+    }
+}
+
+impl Turn {
+    fn note<T>(&mut self, done: Result<T, FeedError>) -> Result<T, FeedError> {
+        if matches!(&done, Err(FeedError::Store(_))) {
+            self.failed = Some(Instant::now());
+        }
+        done
     }
 }
 

@@ -135,8 +135,8 @@ impl FeedRouter {
         self
     }
 
-    /// Keeps rendered pages up to so many bytes, with their compressed forms; else 32 MiB. A page that is
-    /// larger is rendered each time.
+    /// Keeps rendered pages up to so many bytes, with their compressed forms; else 32 MiB. One that takes
+    /// more than about a quarter of that is rendered each time.
     #[must_use]
     pub fn with_cache(mut self, bytes: u64) -> Self {
         self.cache_bytes = bytes;
@@ -301,7 +301,12 @@ impl Serving {
             asked,
             sender,
             headers,
-            coding: Coding::of(headers),
+            // Under another spelling a page has another head and is made anew: nobody is to keep us busy
+            // by that, nor fill the memory.
+            coding: match *scope == kept_as {
+                true => Coding::of(headers),
+                false => Coding::least(headers),
+            },
         };
         // As most are: without waiting for anything.
         let at_hand = self.pages.at_hand(&kept_as, asked, request.kept_coding());

@@ -1,11 +1,12 @@
 //! What all feeds hang on, asked once for all who want to know it at the same time, and told to those
 //! who wait.
 
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use atomfeed_core::store::{NewsListener, StoreResult};
+use atomfeed_core::store::{NewsListener, StoreError, StoreResult};
 use tokio::sync::{Mutex as AsyncMutex, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -26,9 +27,12 @@ pub(super) struct Moments {
     /// How many readings were begun.
     begun: AtomicU64,
     /// The last reading, and which that was.
-    last: AsyncMutex<Option<(u64, Arc<Moment>)>>,
+    last: AsyncMutex<Option<(u64, Reading)>>,
     lookout: Arc<Lookout>,
 }
+
+/// What a reading brought, for all who waited for it.
+type Reading = Result<Arc<Moment>, Arc<StoreError>>;
 
 /// Where those stand who wait for news, and the one task that looks out for all of them.
 #[derive(Debug)]
@@ -59,13 +63,15 @@ impl Moments {
         let begun = self.begun.load(Ordering::Acquire);
         let mut last = self.last.lock().await;
         match last.as_ref() {
-            // Begun by somebody else, after this was called.
-            Some((number, moment)) if *number > begun => Ok(Arc::clone(moment)),
+            // Begun by somebody else, after this was called. Also where it has failed: of many, each would
+            // wait for the failure of the one before.
+            Some((number, reading)) if *number > begun => shared(reading),
             _ => {
                 let number = self.begun.fetch_add(1, Ordering::AcqRel) + 1;
-                let moment = Arc::new(self.service.moment().await?);
-                *last = Some((number, Arc::clone(&moment)));
-                Ok(moment)
+                let reading = self.service.moment().await;
+                let reading = reading.map(Arc::new).map_err(Arc::new);
+                let (_, reading) = last.insert((number, reading));
+                shared(reading)
             }
         }
     }
@@ -90,6 +96,16 @@ impl Moments {
             });
         }
         follower
+    }
+}
+
+fn shared(reading: &Reading) -> StoreResult<Arc<Moment>> {
+    match reading {
+        Ok(moment) => Ok(Arc::clone(moment)),
+        Err(error) => {
+            let context = "finding out whether there are new events";
+            Err(StoreError::new(error.kind(), context).caused_by(Arc::clone(error)))
+        }
     }
 }
 
@@ -173,17 +189,19 @@ struct Ear {
 }
 
 enum Far {
-    /// From then on it is tried to listen.
-    Deaf(Instant),
+    /// It is about to listen; that takes as long as it takes, whatever is heard meanwhile.
+    Begins(BoxFuture<StoreResult<Box<dyn NewsListener>>>),
     Listens(Box<dyn NewsListener>),
 }
+
+type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 impl Ear {
     fn of(service: EventFeedService) -> Self {
         Self {
             near: service.news(),
+            far: Far::begins(service.clone(), Instant::now()),
             service,
-            far: Far::Deaf(Instant::now()),
         }
     }
 
@@ -202,20 +220,20 @@ impl Ear {
 }
 
 impl Far {
+    fn begins(service: EventFeedService, at: Instant) -> Self {
+        Self::Begins(Box::pin(async move {
+            sleep_until(at).await;
+            service.store().listen().await
+        }))
+    }
+
     async fn hears(&mut self, service: &EventFeedService) {
         let heard = match self {
             Self::Listens(listener) => listener.heard().await,
-            Self::Deaf(until) => {
-                sleep_until(*until).await;
-                match service.store().listen().await {
-                    Ok(listener) => {
-                        // What came before is looked for now.
-                        *self = Self::Listens(listener);
-                        Ok(())
-                    }
-                    Err(error) => Err(error),
-                }
-            }
+            Self::Begins(listening) => listening.await.map(|listener| {
+                // What came before is looked for now.
+                *self = Self::Listens(listener);
+            }),
         };
         if let Err(error) = heard {
             let error = &error as &dyn std::error::Error;
@@ -223,7 +241,7 @@ impl Far {
                 error,
                 "nothing is heard of events of other processes for now"
             );
-            *self = Self::Deaf(Instant::now() + LISTENS_AGAIN);
+            *self = Self::begins(service.clone(), Instant::now() + LISTENS_AGAIN);
         }
     }
 }

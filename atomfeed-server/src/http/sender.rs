@@ -6,7 +6,8 @@ use std::net::IpAddr;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 
-/// The address of who sent a request, where a `FeedServer` hands it on.
+/// The address of who sent a request, where a `FeedServer` hands it on; of IPv6 the network, since who has
+/// one address of it has all of them.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sender(pub(super) Option<IpAddr>);
 
@@ -18,12 +19,37 @@ impl<S: Sync> FromRequestParts<S> for Sender {
         let address = parts
             .extensions
             .get::<super::ClientAddress>()
-            .map(super::ClientAddress::ip);
+            .map(|client| network(client.ip()));
         #[cfg(not(feature = "serve"))]
         let address = {
             let _ = parts;
             None
         };
         Ok(Self(address))
+    }
+}
+
+#[cfg(feature = "serve")]
+fn network(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V6(v6) => {
+            let [a, b, c, d, ..] = v6.segments();
+            std::net::Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+        }
+        v4 => v4,
+    }
+}
+
+#[cfg(all(test, feature = "serve"))]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_of_ipv6_is_one_client() {
+        let network = |address: &str| network(address.parse().unwrap());
+        assert_eq!(network("2001:db8:1:2:3::4"), network("2001:db8:1:2::"));
+        assert_ne!(network("2001:db8:1:2::1"), network("2001:db8:1:3::1"));
+        assert_ne!(network("10.0.0.1"), network("10.0.0.2"));
     }
 }

@@ -65,11 +65,11 @@ impl Waiting {
             return None;
         }
         if let Some(client) = client {
-            let of_client = count.by_client.entry(client).or_default();
-            if *of_client >= self.bounds.most_a_client {
+            let of_client = count.by_client.get(&client).copied().unwrap_or(0);
+            if of_client >= self.bounds.most_a_client {
                 return None;
             }
-            *of_client += 1;
+            count.by_client.insert(client, of_client + 1);
         }
         count.all += 1;
         Some(Place {

@@ -17,7 +17,9 @@ pub use self::upkeep::Pruned;
 use atomfeed_core::chunking::{
     ChunkingChange, ChunkingHistory, ChunkingHistoryEntry, ChunkingStrategy,
 };
-use atomfeed_core::store::{FeedStore, RecordRange, StoreError, StoreErrorKind, StoreResult};
+use atomfeed_core::store::{
+    FeedStore, RecordRange, RenderedBefore, StoreError, StoreErrorKind, StoreResult,
+};
 use atomfeed_core::{Clock, FeedScope, SystemClock};
 use tokio::sync::watch;
 
@@ -258,6 +260,13 @@ async fn look_at_fingerprint(store: &impl FeedStore, config: &FeedConfig) {
     let (url, fingerprint) = (config.base(), config.fingerprint().to_string());
     match store.keep_fingerprint(url, &fingerprint).await {
         Ok(None) => {}
+        Ok(Some(RenderedBefore::At(before))) => tracing::warn!(
+            url,
+            before,
+            "pages of this feed were at another public URL before, or are there, too; if that was \
+             changed, empty the caches in front of it, and export its archive anew: links on sealed \
+             pages lead to where the feed was"
+        ),
         Ok(Some(_)) => tracing::warn!(
             url,
             "pages of this feed are rendered otherwise than before: its title, author, generator, id \

@@ -32,10 +32,17 @@ impl EventFeedService {
         let newest = self.store.newest_event().await?;
         self.saw_revision(state.revision);
         let of_time = state.history.as_ref();
-        let of_time = of_time.filter(|history| history.strategy() == ChunkingStrategy::Time);
-        let now = self.clock.now().timestamp_millis();
+        let page_of_now = match of_time.filter(|of| of.strategy() == ChunkingStrategy::Time) {
+            Some(history) => {
+                // A server whose clock is ahead may have ended a page already.
+                let now = self.store.sealed_until().await?.max(Some(self.clock.now()));
+                let now = now.map_or(0, |now| now.timestamp_millis());
+                Some(history.number_of(now).unwrap_or_default())
+            }
+            None => None,
+        };
         Ok(Moment {
-            page_of_now: of_time.map(|history| history.number_of(now).unwrap_or_default()),
+            page_of_now,
             state,
             newest,
         })

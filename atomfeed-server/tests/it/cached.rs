@@ -1,7 +1,9 @@
 //! What is kept of rendered pages, for whom, and what the store is asked all the same.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use atomfeed_core::NewEvent;
@@ -19,6 +21,7 @@ use crate::stepped::{Stepped, Steps};
 struct Counted {
     asked: Arc<Mutex<BTreeMap<&'static str, u64>>>,
     may_read: Arc<Semaphore>,
+    is_away: Arc<AtomicBool>,
 }
 
 #[async_trait]
@@ -28,6 +31,14 @@ impl Steps for Counted {
         if step == "records" {
             let _turn = self.may_read.acquire().await.unwrap();
         }
+        if self.is_away() {
+            // As a pool does that has no connection.
+            tokio::time::sleep(Duration::from_secs(30)).await;
+        }
+    }
+
+    fn is_away(&self) -> bool {
+        self.is_away.load(Ordering::SeqCst)
     }
 }
 
@@ -36,6 +47,7 @@ impl Counted {
         Self {
             asked: Arc::default(),
             may_read: Arc::new(Semaphore::new(1_000)),
+            is_away: Arc::default(),
         }
     }
 
@@ -83,11 +95,17 @@ async fn a_sealed_page_is_rendered_once_for_all() {
                 let path = format!("/feed/{spelling}/1{end}");
                 let page = ask(&feed, &path, &[("accept-encoding", coding)]).await;
                 assert_eq!(page.status, 200, "{path}");
+                // Made anew for another spelling, it is not compressed as well.
+                let coded = if spelling == "lab" {
+                    coding
+                } else {
+                    "identity"
+                };
                 assert_eq!(
                     page.header("content-encoding"),
-                    coding.replace("identity", "")
+                    coded.replace("identity", "")
                 );
-                let body = match coding {
+                let body = match coded {
                     "zstd" => zstd::decode_all(page.body.as_ref()).unwrap(),
                     "gzip" => continue,
                     _ => page.body.to_vec(),
@@ -175,6 +193,83 @@ async fn a_page_is_rendered_once_however_many_ask() {
         // One in the making that is asked for by its number is read twice, by the first who asks.
         let expected = if page == "/feed/3" { 2 } else { 1 };
         assert_eq!(asked.take()["records"], expected, "{page}");
+    }
+}
+
+/// Also one that got its successor since it was asked for first.
+#[tokio::test]
+async fn a_page_that_is_sealed_meanwhile_is_rendered_once() {
+    let (store, asked, service) = counted(12).await;
+    let feed = mounted(FeedRouter::new(service));
+    let before = ask(&feed, "/feed/3", &[]).await;
+    publish::<MemoryHarness>(&store, events(5)).await;
+    asked.take();
+    let held = asked.may_read.acquire_many(1_000).await.unwrap();
+    let asking: Vec<_> = (0..50)
+        .map(|n| {
+            let feed = feed.clone();
+            let coding = ["identity", "gzip"][n % 2];
+            tokio::spawn(async move { ask(&feed, "/feed/3", &[("accept-encoding", coding)]).await })
+        })
+        .collect();
+    while !asked.asked.lock().unwrap().contains_key("records") {
+        tokio::task::yield_now().await;
+    }
+    drop(held);
+    for asking in asking {
+        let page = asking.await.unwrap();
+        assert_eq!(page.status, 200);
+        assert_ne!(page.header("etag"), before.header("etag"));
+    }
+    assert_eq!(asked.take()["records"], 1);
+    ask(&feed, "/feed/3", &[("accept-encoding", "zstd")]).await;
+    assert_eq!(asked.take(), BTreeMap::new());
+}
+
+/// Where the database is away, those who ask for the same do not wait for each other's failure.
+#[tokio::test(start_paused = true)]
+async fn an_outage_is_not_waited_for_in_a_row() {
+    for page in ["/feed/recent", "/feed/2", "/feed/none/recent"] {
+        let (_, asked, service) = counted(12).await;
+        let feed = mounted(FeedRouter::new(service));
+        let sealed = ask(&feed, "/feed/1", &[]).await;
+        asked.is_away.store(true, Ordering::SeqCst);
+        let begun = tokio::time::Instant::now();
+        let asking: Vec<_> = (0..20)
+            .map(|_| {
+                let feed = feed.clone();
+                tokio::spawn(async move { ask(&feed, page, &[]).await })
+            })
+            .collect();
+        // What is kept is there all the same.
+        let kept = ask(&feed, "/feed/1", &[]).await;
+        assert_eq!((kept.status, &kept.body), (200, &sealed.body));
+        for asking in asking {
+            assert_eq!(asking.await.unwrap().status, 500, "{page}");
+        }
+        let took = begun.elapsed();
+        assert!(took < Duration::from_secs(400), "{page}: {took:?}");
+        asked.is_away.store(false, Ordering::SeqCst);
+        assert_eq!(ask(&feed, page, &[]).await.status, 200, "{page}");
+    }
+}
+
+/// A large page is kept as a small one is.
+#[tokio::test]
+async fn a_large_page_is_kept() {
+    let (store, asked, service) = counted(0).await;
+    let large = (0..6).map(|n| NewEvent::new(n.to_string(), "x".repeat(180 << 10)));
+    publish::<MemoryHarness>(&store, large).await;
+    let feed = mounted(FeedRouter::new(service).with_cache(4 << 20));
+    for (asked_before, questions) in [(false, true), (true, false)] {
+        asked.take();
+        let page = ask(&feed, "/feed/1", &[]).await;
+        assert!(page.body.len() > 900 << 10);
+        assert_eq!(
+            !asked.take().is_empty(),
+            questions,
+            "asked before: {asked_before}"
+        );
     }
 }
 
@@ -314,7 +409,7 @@ async fn freshness_is_for_the_owner_to_say() {
         (30, "private, max-age=30, must-revalidate"),
     ] {
         let router = FeedRouter::new(service.clone());
-        let feed = mounted(router.with_freshness(std::time::Duration::from_secs(seconds)));
+        let feed = mounted(router.with_freshness(Duration::from_secs(seconds)));
         assert_eq!(
             cache_control(&ask(&feed, "/feed/recent", &[]).await),
             expected

@@ -6,7 +6,8 @@ use atomfeed_core::chunking::{
 };
 use atomfeed_core::store::{
     Breaks, Cut, FeedState, FeedStore, Hole, MemoryStore, NewestEvent, NewsListener, OffsetMarker,
-    OldEvent, RecordRange, StoreResult, TimeBounds, UpkeepStore,
+    OldEvent, RecordRange, RenderedBefore, StoreError, StoreErrorKind, StoreResult, TimeBounds,
+    UpkeepStore,
 };
 use atomfeed_core::{Category, EventRecord, FeedScope};
 use chrono::{DateTime, Utc};
@@ -15,6 +16,11 @@ use chrono::{DateTime, Utc};
 #[async_trait]
 pub(crate) trait Steps: Send + Sync + 'static {
     async fn before(&self, step: &'static str);
+
+    /// Whether the database is away.
+    fn is_away(&self) -> bool {
+        false
+    }
 }
 
 pub(crate) struct Stepped<S> {
@@ -62,7 +68,7 @@ impl<S: Steps> UpkeepStore for Stepped<S> {
         &self,
         public_url: &str,
         fingerprint: &str,
-    ) -> StoreResult<Option<String>> {
+    ) -> StoreResult<Option<RenderedBefore>> {
         self.store.keep_fingerprint(public_url, fingerprint).await
     }
 
@@ -103,6 +109,9 @@ impl<S: Steps> FeedStore for Stepped<S> {
         range: RecordRange,
     ) -> StoreResult<Vec<EventRecord>> {
         self.steps.before("records").await;
+        if self.steps.is_away() {
+            return Err(StoreError::new(StoreErrorKind::Unavailable, "it is away"));
+        }
         self.store.records(scope, range).await
     }
 
@@ -176,6 +185,9 @@ impl<S: Steps> FeedStore for Stepped<S> {
 
     async fn newest_event(&self) -> StoreResult<Option<NewestEvent>> {
         self.steps.before("newest_event").await;
+        if self.steps.is_away() {
+            return Err(StoreError::new(StoreErrorKind::Unavailable, "it is away"));
+        }
         self.store.newest_event().await
     }
 

@@ -2,7 +2,8 @@ use super::publisher::{all, at, publish};
 use super::{Harness, sequence_all};
 use crate::chunking::{ChunkingHistoryEntry, ChunkingStrategy};
 use crate::store::{
-    Breaks, Cut, FeedStore, Hole, Jump, OffsetMarker, OldEvent, StoreErrorKind, UpkeepStore,
+    Breaks, Cut, FeedStore, Hole, Jump, OffsetMarker, OldEvent, RenderedBefore, StoreErrorKind,
+    UpkeepStore,
 };
 use crate::{Category, FeedScope, NewEvent};
 
@@ -190,19 +191,22 @@ pub async fn another_fingerprint_is_noticed_once<H: Harness>(harness: &H) {
         "http://emr/feed".to_owned(),
         format!("http://emr/{}", "é".repeat(3_000)),
     ];
-    for url in &urls {
+    let otherwise = || Some(RenderedBefore::Otherwise);
+    for (n, url) in urls.iter().enumerate() {
+        // The second is new, where there was another.
+        let elsewhere = (n == 1).then(|| RenderedBefore::At(urls[0].clone()));
         for (fingerprint, before) in [
+            ("a", elsewhere),
             ("a", None),
-            ("a", None),
-            ("b", Some("a")),
+            ("b", otherwise()),
             ("b", None),
-            ("a", Some("b")),
+            ("a", otherwise()),
         ] {
             let kept = store
                 .keep_fingerprint(url, fingerprint)
                 .await
                 .expect("kept");
-            assert_eq!(kept.as_deref(), before, "{fingerprint}");
+            assert_eq!(kept, before, "{fingerprint}");
         }
     }
 }

@@ -4,7 +4,8 @@ use chrono::{DateTime, Utc};
 use super::MemoryStore;
 use crate::FeedScope;
 use crate::store::{
-    Breaks, Cut, FeedState, Hole, Jump, OldEvent, StoreError, StoreResult, UpkeepStore,
+    Breaks, Cut, FeedState, Hole, Jump, OldEvent, RenderedBefore, StoreError, StoreResult,
+    UpkeepStore,
 };
 
 #[async_trait]
@@ -34,11 +35,15 @@ impl UpkeepStore for MemoryStore {
         &self,
         public_url: &str,
         fingerprint: &str,
-    ) -> StoreResult<Option<String>> {
+    ) -> StoreResult<Option<RenderedBefore>> {
         let mut tables = self.shared.write();
         let fingerprints = &mut tables.fingerprints;
+        let other = fingerprints.keys().next().cloned();
         let before = fingerprints.insert(public_url.to_owned(), fingerprint.to_owned());
-        Ok(before.filter(|before| before != fingerprint))
+        Ok(match before {
+            Some(before) => (before != fingerprint).then_some(RenderedBefore::Otherwise),
+            None => other.map(RenderedBefore::At),
+        })
     }
 
     async fn keep_hole(&self, scope: &FeedScope, hole: Hole) -> StoreResult<()> {

@@ -8,8 +8,8 @@ use super::{Dialect, SqlStore, Value};
 use crate::FeedScope;
 use crate::chunking::ChunkingHistoryEntry;
 use crate::store::{
-    Breaks, Cut, FeedState, Hole, Jump, OffsetMarker, OldEvent, SequenceState, StoreError,
-    StoreErrorKind, StoreResult, UpkeepStore,
+    Breaks, Cut, FeedState, Hole, Jump, OffsetMarker, OldEvent, RenderedBefore, SequenceState,
+    StoreError, StoreErrorKind, StoreResult, UpkeepStore,
 };
 
 const SELECT_STATE: &str =
@@ -38,6 +38,7 @@ const INSERT_HOLE: &str = "INSERT {unless} INTO {s}atomfeed_holes
 
 const SELECT_FINGERPRINT: &str =
     "SELECT fingerprint FROM {s}atomfeed_fingerprints WHERE url_key = ?";
+const SELECT_PUBLIC_URL: &str = "SELECT public_url FROM {s}atomfeed_fingerprints LIMIT 1";
 const UPDATE_FINGERPRINT: &str =
     "UPDATE {s}atomfeed_fingerprints SET fingerprint = ? WHERE url_key = ?";
 const INSERT_FINGERPRINT: &str = "INSERT {unless} INTO {s}atomfeed_fingerprints
@@ -135,7 +136,7 @@ impl<D: Dialect> UpkeepStore for SqlStore<D> {
         &self,
         public_url: &str,
         fingerprint: &str,
-    ) -> StoreResult<Option<String>> {
+    ) -> StoreResult<Option<RenderedBefore>> {
         let doing = || format!("keeping what the pages at {public_url} are rendered with");
         // What an index holds, however long the URL.
         let key = Uuid::new_v5(&Uuid::NAMESPACE_URL, public_url.as_bytes()).to_string();
@@ -155,8 +156,19 @@ impl<D: Dialect> UpkeepStore for SqlStore<D> {
             Some(_) => UPDATE_FINGERPRINT,
             None => INSERT_FINGERPRINT,
         };
+        let other = match before {
+            Some(_) => None,
+            None => {
+                let rows = self.fetch(&mut conn, doing, SELECT_PUBLIC_URL, Vec::new());
+                let row = rows.await?.into_iter().next();
+                row.map(|mut row| row.text()).transpose()?.flatten()
+            }
+        };
         self.execute(&mut conn, doing, statement, values).await?;
-        Ok(before)
+        Ok(match before {
+            Some(_) => Some(RenderedBefore::Otherwise),
+            None => other.map(RenderedBefore::At),
+        })
     }
 
     async fn keep_hole(&self, scope: &FeedScope, hole: Hole) -> StoreResult<()> {
