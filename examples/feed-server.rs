@@ -25,6 +25,7 @@ use object_store::local::LocalFileSystem;
 use serde::Deserialize;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, BufReader};
 use tokio::net::TcpListener;
+use tracing_subscriber::filter::LevelFilter;
 use url::Url;
 use uuid::Uuid;
 
@@ -128,7 +129,11 @@ struct Args {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::builder()
+                .with_default_directive(LevelFilter::WARN.into())
+                .from_env_lossy(),
+        )
         .with_writer(std::io::stderr)
         .init();
     let args = Args::parse();
@@ -252,6 +257,8 @@ async fn run<S: Store>(
         sequencer.drain().await?;
     }
     let service = open_feed(store, config, args.page_size).await?;
+    // Who waits for an event that is published here has it at once.
+    let service = service.hearing(&sequencer);
     if let Some(before) = args.prune_before {
         let pruned = service.prune(before).await?;
         eprintln!(
@@ -265,6 +272,13 @@ async fn run<S: Store>(
     };
     let stop = CancellationToken::new();
     if let Some(folder) = &args.archive {
+        if guard.is_some() {
+            eprintln!(
+                "--archive: who may read the pages in {} is for what serves them to ask; this program \
+                 asks only for those that it serves itself",
+                folder.display()
+            );
+        }
         let archive = archive(service.clone(), folder)?.with_audience(audience);
         let stop = stop.clone();
         tokio::spawn(async move { archive.run(stop, Duration::from_secs(1)).await });

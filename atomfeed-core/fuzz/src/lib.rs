@@ -8,6 +8,8 @@
 //! | [`atom_writer`] | `FeedWriter`, given any text | what it wrote is read, and is the text that was given |
 //! | [`links`] | `FeedUri`, `EntryId`, `Rebase`, `Category` | text that passes means the same when it is read again |
 //! | [`forwarded`] | `Forwarded` and `X-Forwarded-For` | a trusted proxy is never less than itself, and nobody else is believed |
+//! | [`asked`] | `Accept`, `Accept-Encoding`, `Prefer` and the conditions of a request | a page that is named is not sent again, and one that is not is not withheld |
+//! | [`answered`] | what a server says in its headers, and where its links lead | times, waits and cookies are bounded; nothing leads beyond the origins that are allowed |
 //! | [`credentials`] | `Authorization` | who is admitted has sent credentials |
 //!
 //! To add one: a function here with its line in the table, a `[[bin]]` in Cargo.toml, a file of three
@@ -15,10 +17,14 @@
 //! a crate shows to nobody else it shows here, in its module `fuzzing`, which is there under
 //! `cfg(fuzzing)`: cargo-fuzz sets it.
 
+mod answers;
+mod conditions;
 mod links;
 mod pages;
 mod requests;
 
+pub use answers::answered;
+pub use conditions::asked;
 pub use links::links;
 pub use pages::{atom_reader, atom_writer};
 pub use requests::{credentials, forwarded};

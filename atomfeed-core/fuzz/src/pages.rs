@@ -112,6 +112,7 @@ fn write(feed: &Feed, line_ends: LineEnds, entries: &dyn Fn(&mut FeedWriter)) ->
         generator_uri: feed.generator_uri.as_deref().unwrap_or_default(),
         updated: whole_seconds(feed.updated),
         links: &feed.links,
+        archive: feed.links.len() % 2 == 1,
     };
     let mut page = FeedWriter::new(&head, line_ends, 4096);
     entries(&mut page);

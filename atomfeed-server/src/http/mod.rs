@@ -14,6 +14,8 @@ mod response;
 mod sender;
 #[cfg(feature = "serve")]
 mod server;
+#[cfg(fuzzing)]
+mod understood;
 mod waiting;
 
 use std::sync::Arc;
@@ -37,6 +39,8 @@ use self::kept::{Found, Kept, KeptPages};
 #[cfg(feature = "archive")]
 pub(crate) use self::response::MEDIA_TYPE;
 use self::sender::Sender;
+#[cfg(fuzzing)]
+pub use self::understood::{Understood, asked, entity_tag};
 use self::waiting::{Bounds, Waiting};
 use crate::page::{Asked, Facts};
 use crate::{EventFeedService, FeedError};
