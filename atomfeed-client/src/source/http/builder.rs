@@ -40,6 +40,13 @@ impl Settings {
     pub(super) fn longest_wait(&self) -> Duration {
         self.read_timeout.min(self.total_timeout) / 4 * 3
     }
+
+    /// How long a login may take. It goes on when what it was for is given up, and is to be heard of then: so
+    /// it gets the time for one answer at least.
+    pub(super) fn longest_login(&self) -> Duration {
+        let of_one_answer = self.connect_timeout.saturating_add(self.read_timeout);
+        self.total_timeout.max(of_one_answer)
+    }
 }
 
 impl fmt::Debug for Settings {

@@ -21,8 +21,8 @@ const MOST_SESSIONS: u32 = 10;
 /// allowed, elsewhere if it is said to be there. Feeds and what their events name are got by the same.
 #[derive(Debug)]
 pub(crate) struct Exchange {
-    wire: Wire,
-    realms: HashMap<Origin, Realm>,
+    wire: Arc<Wire>,
+    realms: HashMap<Origin, Arc<Realm>>,
 }
 
 /// What is asked for.
@@ -56,9 +56,9 @@ impl Exchange {
         };
         let origins = settings.origins.all().iter();
         let realms = origins
-            .map(|origin| (origin.clone(), realm(origin)))
+            .map(|origin| (origin.clone(), Arc::new(realm(origin))))
             .collect();
-        let wire = Wire::new(settings)?;
+        let wire = Arc::new(Wire::new(settings)?);
         Ok(Self { wire, realms })
     }
 
@@ -76,7 +76,7 @@ impl Exchange {
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost when the future is dropped but a login that is not finished.
+    /// Nothing is lost when the future is dropped. A login goes on, for who comes next.
     pub(crate) async fn get(&self, ask: &Ask) -> Result<Got, FetchError> {
         let limit = self.settings().total_timeout;
         let got = tokio::time::timeout(limit, self.follow(ask)).await;

@@ -1,8 +1,12 @@
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use futures_util::FutureExt;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
+use tracing::Instrument;
 use url::Url;
 
 use super::session::Session;
@@ -22,7 +26,7 @@ pub(super) struct Realm {
     session: Mutex<Option<Arc<Session>>>,
     /// Held by who logs in. It is what makes it one login however many need one, and so it is held, as
     /// nothing else is, while something is asked over the network.
-    logins: tokio::sync::Mutex<Logins>,
+    logins: Arc<tokio::sync::Mutex<Logins>>,
 }
 
 #[derive(Default)]
@@ -45,7 +49,7 @@ impl Realm {
         Self {
             authenticator,
             session: Mutex::new(session),
-            logins: tokio::sync::Mutex::default(),
+            logins: Arc::default(),
         }
     }
 
@@ -63,8 +67,8 @@ impl Realm {
 
     /// The session there is, or one of a first login.
     pub(super) async fn session(
-        &self,
-        wire: &Wire,
+        self: &Arc<Self>,
+        wire: &Arc<Wire>,
         origin: &Url,
     ) -> Result<Arc<Session>, FetchError> {
         match self.current() {
@@ -79,13 +83,18 @@ impl Realm {
     /// # Errors
     ///
     /// When the login fails, or has failed so lately that it is not tried yet.
+    ///
+    /// # Cancel safety
+    ///
+    /// A login goes on when the future is dropped, for who comes next: nobody else would learn that the
+    /// password was refused, and it would be sent again and again.
     pub(super) async fn after(
-        &self,
+        self: &Arc<Self>,
         refused: Option<&Session>,
-        wire: &Wire,
+        wire: &Arc<Wire>,
         origin: &Url,
     ) -> Result<Arc<Session>, FetchError> {
-        let mut logins = self.logins.lock().await;
+        let mut logins = Arc::clone(&self.logins).lock_owned().await;
         if let Some(session) = self.current()
             && refused.is_none_or(|refused| refused.number() < session.number())
         {
@@ -99,7 +108,33 @@ impl Realm {
         }
         // Nobody is to try with what was refused.
         self.set(None);
-        match self.log_in(logins.succeeded + 1, wire, origin).await {
+        let (tell, told) = oneshot::channel();
+        let (realm, wire, origin) = (Arc::clone(self), Arc::clone(wire), origin.clone());
+        let login = async move {
+            let outcome = realm.enter(&mut logins, &wire, &origin).await;
+            // Who logged in goes first, if still there.
+            let _ = tell.send(outcome);
+            drop(logins);
+        };
+        tokio::spawn(login.in_current_span());
+        let abandoned = |_| FetchError::Source("the program ended in the middle of a login".into());
+        told.await.map_err(abandoned)?
+    }
+
+    /// Logs in, and remembers what came of it.
+    async fn enter(
+        &self,
+        logins: &mut Logins,
+        wire: &Wire,
+        origin: &Url,
+    ) -> Result<Arc<Session>, FetchError> {
+        let limit = wire.settings.longest_login();
+        let login = tokio::time::timeout(limit, self.log_in(logins.succeeded + 1, wire, origin));
+        let outcome = match AssertUnwindSafe(login).catch_unwind().await {
+            Ok(in_time) => in_time.unwrap_or(Err(LoginError::Timeout { limit })),
+            Err(_) => Err(LoginError::other("it panicked")),
+        };
+        match outcome {
             Ok(session) => {
                 tracing::info!(origin = %origin.origin().ascii_serialization(), "logged in");
                 logins.succeeded += 1;
@@ -203,14 +238,15 @@ mod tests {
     struct Doorman {
         answer: Mutex<fn() -> Result<HeaderMap, LoginError>>,
         tried: AtomicU32,
+        takes: Mutex<Duration>,
     }
 
     #[async_trait]
     impl Authenticator for Doorman {
         async fn log_in(&self, _: &LoginDoor<'_>) -> Result<HeaderMap, LoginError> {
             self.tried.fetch_add(1, Ordering::SeqCst);
-            // Takes a while.
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            let takes = *self.takes.lock().unwrap();
+            tokio::time::sleep(takes).await;
             (self.answer.lock().unwrap())()
         }
     }
@@ -227,8 +263,8 @@ mod tests {
 
     struct Lab {
         doorman: Arc<Doorman>,
-        realm: Realm,
-        wire: Wire,
+        realm: Arc<Realm>,
+        wire: Arc<Wire>,
         origin: Url,
     }
 
@@ -238,11 +274,14 @@ mod tests {
             let doorman = Arc::new(Doorman {
                 answer: Mutex::new(answer),
                 tried: AtomicU32::new(0),
+                takes: Mutex::new(Duration::from_millis(10)),
             });
             Self {
-                realm: Realm::new(Some(Arc::clone(&doorman) as Arc<dyn Authenticator>)),
+                realm: Arc::new(Realm::new(Some(
+                    Arc::clone(&doorman) as Arc<dyn Authenticator>
+                ))),
                 doorman,
-                wire: Wire::new(HttpFeedSource::builder(&feed).settings()).unwrap(),
+                wire: Arc::new(Wire::new(HttpFeedSource::builder(&feed).settings()).unwrap()),
                 origin: "http://emr.invalid/".parse().unwrap(),
             }
         }
@@ -309,7 +348,7 @@ mod tests {
         lab.session().await.unwrap_err();
     }
 
-    /// Who logged in for all is dropped in the middle: the next one does.
+    /// Who logged in for all is dropped in the middle: it is for the others all the same.
     #[tokio::test(start_paused = true)]
     async fn a_login_that_is_given_up_holds_nobody_up() {
         let lab = Lab::new(|| Ok(HeaderMap::new()));
@@ -317,6 +356,43 @@ mod tests {
         given_up.await.unwrap_err();
         let (first, second) = tokio::join!(lab.session(), lab.session());
         assert_eq!(first.unwrap().number(), second.unwrap().number());
-        assert_eq!(lab.tried(), 2);
+        assert_eq!(lab.tried(), 1);
+    }
+
+    /// Seven of them, and the account is locked.
+    #[tokio::test(start_paused = true)]
+    async fn a_wrong_password_is_remembered_when_nobody_waits_for_the_answer() {
+        let lab = Lab::new(refused);
+        for _ in 0..10 {
+            let given_up = tokio::time::timeout(Duration::from_millis(5), lab.session());
+            assert!(!matches!(given_up.await, Ok(Ok(_))));
+        }
+        let error = lab.session().await.unwrap_err();
+        assert!(error.retry_after().unwrap() > Duration::from_secs(20));
+        assert_eq!(lab.tried(), 1);
+    }
+
+    /// As long as that: who never answers may have refused, and nobody else is held up for ever.
+    #[tokio::test(start_paused = true)]
+    async fn a_login_without_an_end_ends() {
+        let lab = Lab::new(|| Ok(HeaderMap::new()));
+        *lab.doorman.takes.lock().unwrap() = Duration::from_secs(86_400);
+        let error = lab.session().await.unwrap_err();
+        assert!(
+            matches!(&error, FetchError::Login { source, .. }
+                if matches!(**source, LoginError::Timeout { limit } if limit == Duration::from_secs(300))),
+            "{error:?}"
+        );
+        assert!(error.retry_after().unwrap() > Duration::from_secs(20));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_login_that_panics_has_failed() {
+        let lab = Lab::new(|| panic!("on purpose"));
+        for _ in 0..2 {
+            let error = lab.session().await.unwrap_err();
+            assert!(matches!(error, FetchError::Login { .. }), "{error:?}");
+        }
+        assert_eq!(lab.tried(), 1);
     }
 }

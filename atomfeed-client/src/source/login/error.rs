@@ -55,6 +55,14 @@ pub enum LoginError {
         /// Where it is for.
         origin: String,
     },
+    /// The login came to no end. The server may have refused it, and so it is not tried again soon.
+    #[error(
+        "the login was not over within {limit:?}: see whether the server is up, or allow more time"
+    )]
+    Timeout {
+        /// How long it was given.
+        limit: Duration,
+    },
     /// The server could not be asked.
     #[error("the login was not answered")]
     Fetch(#[from] FetchError),

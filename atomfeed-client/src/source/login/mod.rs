@@ -69,8 +69,10 @@ pub trait Authenticator: Send + Sync + 'static {
     ///
     /// # Cancel safety
     ///
-    /// The future is dropped when what it was for is not waited for any more; then the next request logs
-    /// in anew.
+    /// The future runs in a task of its own, also when what it was for is not waited for any more: what the
+    /// server says is to be known to whoever comes next. It is dropped when the program ends, and when it
+    /// takes longer than [a page may](crate::HttpFeedSourceBuilder::with_total_timeout) and than connecting
+    /// and one answer may.
     async fn log_in(&self, door: &LoginDoor<'_>) -> Result<HeaderMap, LoginError>;
 
     /// Whether an answer says that the request was not let in: 401 and 403, unless it is written
