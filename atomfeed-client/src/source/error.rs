@@ -102,6 +102,14 @@ pub enum FetchError {
         /// What was asked for.
         url: String,
     },
+    /// The server refused who is logged in, and that may be so for all that is asked for, and pass: the
+    /// password was changed, say, or the server starts. Once it lets in for other things, a further refusal
+    /// comes as [`Status`](Self::Status) or [`LoginPage`](Self::LoginPage) itself.
+    #[cfg(feature = "http")]
+    #[error(
+        "the server does not let this user in, maybe nowhere: see whether the password is still right and the          server takes logins"
+    )]
+    NotLetIn(#[source] Box<FetchError>),
     /// TLS cannot be set up.
     #[error("setting up TLS: see that the system has CA certificates (package ca-certificates)")]
     Tls(#[source] Box<dyn Error + Send + Sync>),
@@ -115,7 +123,7 @@ const LONGEST_LOCATION: usize = 500;
 
 impl FetchError {
     /// Whether trying again soon may help: no connection came about or it broke, time ran out, the body
-    /// broke off, logging in failed, or the server says that it is busy or that what stands behind it is
+    /// broke off, logging in failed, nobody may be let in, or the server says that it is busy or that what stands behind it is
     /// away (408, 429, 502, 503, 504).
     ///
     /// Not so for 500, with which servers of this family also answer what they can never give: where a
@@ -124,7 +132,7 @@ impl FetchError {
         match self {
             Self::Timeout { .. } | Self::Connection(_) | Self::Body(_) => true,
             #[cfg(feature = "http")]
-            Self::Login { .. } => true,
+            Self::Login { .. } | Self::NotLetIn(_) => true,
             Self::Status { status, .. } => matches!(status, 408 | 429 | 502 | 503 | 504),
             _ => false,
         }
@@ -137,6 +145,8 @@ impl FetchError {
             Self::Status { retry_after, .. } => *retry_after,
             #[cfg(feature = "http")]
             Self::Login { retry_in, .. } => Some(*retry_in),
+            #[cfg(feature = "http")]
+            Self::NotLetIn(error) => error.retry_after(),
             _ => None,
         }
     }

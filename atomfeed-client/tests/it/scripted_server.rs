@@ -26,7 +26,7 @@ pub(crate) enum Answer {
 }
 
 /// What makes the answer to a request, of which it gets head and body.
-type Handler = Arc<dyn Fn(&str) -> Answer + Send + Sync>;
+pub(crate) type Handler = Arc<dyn Fn(&str) -> Answer + Send + Sync>;
 
 impl Answer {
     pub(crate) fn ok(content_type: &str, body: impl AsRef<[u8]>) -> Self {
@@ -190,6 +190,11 @@ impl ScriptedServer {
     ) {
         let mut state = self.state.lock().unwrap();
         state.answers.insert(path.to_owned(), Arc::new(answer));
+    }
+
+    /// What makes the answer to requests for a path.
+    pub(crate) fn answer_of(&self, path: &str) -> Handler {
+        Arc::clone(&self.state.lock().unwrap().answers[path])
     }
 
     /// The heads of the requests so far, and the bodies of those that have one.

@@ -1,13 +1,21 @@
 //! Sessions that end: one login for all who need it, and nothing is lost.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use atomfeed_client::{AtomFeedClient, BearerToken, FetchError};
+use async_trait::async_trait;
+use atomfeed_client::{
+    AtomFeedClient, Authenticator, BasicAuth, BearerToken, Event, FetchContent, FetchError,
+    Handled, PreparingWorker, ProcessErrorKind, Resources, WorkerError,
+};
 use atomfeed_core::store::conformance::{Harness, SqliteHarness};
+use atomfeed_core::store::{MemoryConnection, MemoryStore};
 
-use crate::closed_server::{Emr, fetch_all, forbidden, open_mrs, sent_to_login_page, unauthorized};
+use crate::closed_server::{
+    Emr, fetch_all, forbidden, login_page, open_elis, open_mrs, sent_to_login_page, unauthorized,
+};
 use crate::feeds::{Apply, applied};
-use crate::scripted_server::{Answer, header};
+use crate::scripted_server::{Answer, OPEN, header};
 
 /// The pages of a feed, each under the session of another, and the events of all of them.
 #[tokio::test]
@@ -98,12 +106,131 @@ async fn what_is_forbidden_stays_so() {
         fetch_all(&emr, &resources, "/openmrs/patient/", 0..1).await;
         for _ in 0..3 {
             let error = resources.get(&emr.url(path)).await.unwrap_err();
-            assert!(!error.is_transient(), "{error:?}");
+            // That nobody is let in by 401 may pass.
+            assert_eq!(error.is_transient(), path == "/openmrs/odd", "{error:?}");
             assert_eq!(emr.sessions(), sessions);
         }
     }
+    // It was for that alone.
     fetch_all(&emr, &resources, "/openmrs/patient/", 0..1).await;
+    let error = resources.get(&emr.url("/openmrs/odd")).await.unwrap_err();
+    assert!(
+        matches!(error, FetchError::Status { status: 401, .. }),
+        "{error:?}"
+    );
     assert_eq!(emr.sessions(), 3);
+}
+
+/// Fetches what an event names, and writes nothing.
+struct Fetches(Resources);
+
+#[async_trait]
+impl PreparingWorker<MemoryConnection> for Fetches {
+    type Prepared = ();
+
+    async fn prepare(&self, event: &Event) -> Result<(), WorkerError> {
+        event.fetch(&self.0).await?;
+        Ok(())
+    }
+
+    async fn process(
+        &self,
+        _: &Event,
+        (): &(),
+        _: &mut MemoryConnection,
+    ) -> Result<Handled, WorkerError> {
+        Ok(Handled::Applied)
+    }
+}
+
+/// A feed of three events, each of which names a resource.
+async fn of_three(login: impl Authenticator) -> (Emr, AtomFeedClient<MemoryConnection>) {
+    let emr = Emr::open_mrs(100).await;
+    emr.open_elis();
+    let entries = (0..3)
+        .map(|n| format!("<entry><id>tag:{n}</id><content>/openmrs/patient/{n}</content></entry>"));
+    let via = emr.server.url("/openmrs/feed/1");
+    let page = format!(
+        "{OPEN}<link rel='via' href='{via}'/>{}</feed>",
+        entries.collect::<String>()
+    );
+    for path in ["/openmrs/feed/recent", "/openmrs/feed/1"] {
+        emr.server.answer(path, Answer::page(&page));
+    }
+    for n in 0..3 {
+        let patient = Answer::ok("application/json", n.to_string());
+        emr.server.answer(&format!("/openmrs/patient/{n}"), patient);
+    }
+    let feed = emr.server.url("/openmrs/feed/recent").parse().unwrap();
+    let source = emr.source(login);
+    let worker = Fetches(source.resources());
+    let client = AtomFeedClient::builder(feed, source)
+        .wait_out(Duration::ZERO, Duration::ZERO, Duration::MAX)
+        .build(MemoryStore::new(), worker);
+    (emr, client)
+}
+
+/// From some moment on, the server lets nobody in: its password was changed, or it is half up. That is no
+/// affair of an event, and none is parked.
+#[tokio::test]
+async fn a_server_that_lets_nobody_in_is_waited_for() {
+    async fn check(login: impl Authenticator, refusal: fn(&str) -> Answer) {
+        let (emr, client) = of_three(login).await;
+        // The page was had just before.
+        let shut = |path: &str| emr.server.answer(path, refusal(""));
+        shut("/openmrs/patient/0");
+        shut("/openmrs/patient/1");
+        shut("/openmrs/patient/2");
+        let error = client.process_events().await.unwrap_err();
+        assert!(
+            matches!(error.kind(), ProcessErrorKind::Waiting { .. }),
+            "{error:?}"
+        );
+        let pages = ["/openmrs/feed/recent", "/openmrs/feed/1"];
+        let page = pages.map(|path| emr.server.answer_of(path));
+        pages.into_iter().for_each(shut);
+        for _ in 0..3 {
+            let error = client.process_events().await.unwrap_err();
+            assert_eq!(
+                (error.processed().applied, error.processed().failed),
+                (0, 0)
+            );
+        }
+        for (path, page) in pages.into_iter().zip(page) {
+            emr.server.answer_by(path, move |request| page(request));
+        }
+        for n in 0..3 {
+            let patient = Answer::ok("application/json", n.to_string());
+            emr.server.answer(&format!("/openmrs/patient/{n}"), patient);
+        }
+        let processed = client.process_events().await.unwrap();
+        assert_eq!((processed.applied, processed.failed), (3, 0));
+    }
+    check(BasicAuth::new("atomfeed", "hunter2"), unauthorized).await;
+    check(BearerToken::new("hunter2"), unauthorized).await;
+    check(open_mrs(), unauthorized).await;
+    check(open_elis(), login_page).await;
+}
+
+/// Where others are let in, it is an affair of the event: it is parked, and the others go on.
+#[tokio::test]
+async fn what_alone_is_refused_holds_nobody_up() {
+    async fn check(login: impl Authenticator, refusal: fn(&str) -> Answer, logins: u32) {
+        let (emr, client) = of_three(login).await;
+        emr.server.answer("/openmrs/patient/1", refusal(""));
+        let error = client.process_events().await.unwrap_err();
+        assert!(
+            matches!(error.kind(), ProcessErrorKind::Waiting { .. }),
+            "{error:?}"
+        );
+        assert_eq!(error.processed().applied, 1);
+        let processed = client.process_events().await.unwrap();
+        assert_eq!((processed.applied, processed.failed), (1, 1));
+        assert_eq!(emr.sessions(), logins);
+    }
+    check(BasicAuth::new("atomfeed", "hunter2"), unauthorized, 0).await;
+    check(open_mrs(), unauthorized, 2).await;
+    check(open_elis(), login_page, 2).await;
 }
 
 #[tokio::test]

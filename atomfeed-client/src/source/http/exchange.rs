@@ -135,30 +135,52 @@ impl Exchange {
                 .wire
                 .send(Method::GET, &reached, asking, nothing, &session);
             let response = sent.await?;
-            drop(in_flight);
             let answer = AnswerHead::new(&reached, response.status(), response.headers());
             if !realm.is_refused(&answer) {
-                session.serves();
+                in_flight.is_served();
                 return Ok(response);
             }
+            drop(in_flight);
             // What is forbidden stays so in one more session; the others may have ended by what others
             // asked in them.
-            let limit = match response.status() {
-                StatusCode::FORBIDDEN => 2,
-                _ => MOST_SESSIONS,
+            let (limit, is_known) = match response.status() {
+                StatusCode::FORBIDDEN => (2, false),
+                _ => (MOST_SESSIONS, session.refuses_nothing_else(&reached)),
             };
-            if !realm.can_log_in_again() || !session.may_be_over() || sessions >= limit {
-                let status = response.status();
-                // Others say by themselves what they are.
-                let is_page = status == StatusCode::OK || is_redirect(status);
-                let url = reached.into();
-                return match is_page {
-                    true => Err(FetchError::LoginPage { url }),
-                    false => Ok(response),
-                };
+            let may_help = !is_known && realm.can_log_in_again() && session.may_be_over();
+            if !may_help || sessions >= limit {
+                return self.refused(reached, response, is_known).await;
             }
             session = realm.after(Some(&session), &self.wire, &origin).await?;
             sessions += 1;
         }
+    }
+
+    /// What a refusal means that no other session has mended: where it is known that it is of this alone, that.
+    async fn refused(
+        &self,
+        reached: Url,
+        response: Response<Body>,
+        is_known: bool,
+    ) -> Result<Response<Body>, FetchError> {
+        let (status, headers) = (response.status(), response.headers().clone());
+        let error = match status {
+            StatusCode::UNAUTHORIZED => {
+                let body = self.wire.beginning(response).await;
+                FetchError::status(status.as_u16(), &headers, &body)
+            }
+            StatusCode::OK => FetchError::LoginPage {
+                url: reached.into(),
+            },
+            _ if is_redirect(status) => FetchError::LoginPage {
+                url: reached.into(),
+            },
+            // Others say by themselves what they are.
+            _ => return Ok(response),
+        };
+        Err(match is_known {
+            true => error,
+            false => FetchError::NotLetIn(Box::new(error)),
+        })
     }
 }

@@ -209,9 +209,12 @@ impl Resources {
 }
 
 /// Whether it may be over in a moment. Who has been silent for the whole of a time limit is left to the
-/// feed to wait for, and so is a login that fails.
+/// feed to wait for, and so is who lets nobody in.
 fn is_passing(error: &FetchError) -> bool {
-    let is_spaced = matches!(error, FetchError::Timeout { .. } | FetchError::Login { .. });
+    let is_spaced = matches!(
+        error,
+        FetchError::Timeout { .. } | FetchError::Login { .. } | FetchError::NotLetIn(_)
+    );
     error.is_transient() && !is_spaced
 }
 
