@@ -10,6 +10,7 @@ use atomfeed_client::{
 };
 use atomfeed_core::store::conformance::{Harness, SqliteHarness};
 use atomfeed_core::store::{MemoryConnection, MemoryStore};
+use tokio::task::JoinSet;
 
 use crate::closed_server::{
     Emr, fetch_all, forbidden, login_page, open_elis, open_mrs, sent_to_login_page, unauthorized,
@@ -119,6 +120,33 @@ async fn what_is_forbidden_stays_so() {
         "{error:?}"
     );
     assert_eq!(emr.sessions(), 3);
+}
+
+/// However busy it is beside that: each login would hold up everybody.
+#[tokio::test]
+async fn what_is_never_had_costs_few_logins() {
+    for (status, logins) in [("401 Unauthorized", 2), ("403 Forbidden", 1)] {
+        let emr = Emr::open_mrs(1 << 20).await;
+        emr.serve_numbers("/openmrs/patient/", 0..8, unauthorized);
+        emr.server
+            .answer("/openmrs/odd", Answer::status(status, ""));
+        let resources = emr.resources(open_mrs());
+        fetch_all(&emr, &resources, "/openmrs/patient/", 0..8).await;
+        let mut others = JoinSet::new();
+        for number in 0..8 {
+            let url = emr.url(&format!("/openmrs/patient/{number}"));
+            let resources = resources.clone();
+            others.spawn(async move {
+                loop {
+                    resources.get(&url).await.unwrap();
+                }
+            });
+        }
+        resources.get(&emr.url("/openmrs/odd")).await.unwrap_err();
+        others.abort_all();
+        let more = emr.sessions() - 1;
+        assert!((1..=logins).contains(&more), "{more} after {status}");
+    }
 }
 
 /// Fetches what an event names, and writes nothing.

@@ -17,6 +17,10 @@ use crate::source::login::AnswerHead;
 /// How often one request is sent again under a newer session: each may have ended by what others asked.
 const MOST_SESSIONS: u32 = 10;
 
+/// How often it logs in itself for that: once, and once more where others have used that session up before it
+/// came to its turn. The other sessions are those that others began.
+const MOST_OWN_LOGINS: u32 = 2;
+
 /// Gets what is at an address: at an origin that may be asked, logged in there, and, where that is
 /// allowed, elsewhere if it is said to be there. Feeds and what their events name are got by the same.
 #[derive(Debug)]
@@ -126,7 +130,8 @@ impl Exchange {
             });
         };
         let origin = links::origin_of(&reached);
-        let mut session = realm.session(&self.wire, &origin).await?;
+        let mut session = realm.session(&self.wire, &origin).await?.session;
+        let mut own_logins = 0;
         let mut sessions = 1;
         loop {
             let in_flight = session.request();
@@ -151,7 +156,17 @@ impl Exchange {
             if !may_help || sessions >= limit {
                 return self.refused(reached, response, is_known).await;
             }
-            session = realm.after(Some(&session), &self.wire, &origin).await?;
+            let next = if own_logins < MOST_OWN_LOGINS {
+                let granted = realm.log_in_after(Some(&session), &self.wire, &origin);
+                Some(granted.await?)
+            } else {
+                realm.begun_after(&session).await
+            };
+            let Some(granted) = next else {
+                return self.refused(reached, response, is_known).await;
+            };
+            own_logins += u32::from(granted.by_own_login);
+            session = granted.session;
             sessions += 1;
         }
     }

@@ -29,6 +29,21 @@ pub(super) struct Realm {
     logins: Arc<tokio::sync::Mutex<Logins>>,
 }
 
+/// A session, and whether who wanted one had to log in for it.
+pub(super) struct Granted {
+    pub(super) session: Arc<Session>,
+    pub(super) by_own_login: bool,
+}
+
+impl Granted {
+    fn by_others(session: Arc<Session>) -> Self {
+        Self {
+            session,
+            by_own_login: false,
+        }
+    }
+}
+
 #[derive(Default)]
 struct Logins {
     succeeded: u64,
@@ -70,11 +85,19 @@ impl Realm {
         self: &Arc<Self>,
         wire: &Arc<Wire>,
         origin: &Url,
-    ) -> Result<Arc<Session>, FetchError> {
+    ) -> Result<Granted, FetchError> {
         match self.current() {
-            Some(session) => Ok(session),
-            None => self.after(None, wire, origin).await,
+            Some(session) => Ok(Granted::by_others(session)),
+            None => self.log_in_after(None, wire, origin).await,
         }
+    }
+
+    /// The session that others have begun after this one, if they have: a login under way is waited for.
+    pub(super) async fn begun_after(&self, refused: &Session) -> Option<Granted> {
+        let _logins = self.logins.lock().await;
+        let current = self.current();
+        let newer = current.filter(|session| refused.number() < session.number());
+        newer.map(Granted::by_others)
     }
 
     /// A session after the one under which a request was refused: the one that others have logged in to
@@ -88,17 +111,17 @@ impl Realm {
     ///
     /// A login goes on when the future is dropped, for who comes next: nobody else would learn that the
     /// password was refused, and it would be sent again and again.
-    pub(super) async fn after(
+    pub(super) async fn log_in_after(
         self: &Arc<Self>,
         refused: Option<&Session>,
         wire: &Arc<Wire>,
         origin: &Url,
-    ) -> Result<Arc<Session>, FetchError> {
+    ) -> Result<Granted, FetchError> {
         let mut logins = Arc::clone(&self.logins).lock_owned().await;
         if let Some(session) = self.current()
             && refused.is_none_or(|refused| refused.number() < session.number())
         {
-            return Ok(session);
+            return Ok(Granted::by_others(session));
         }
         let now = Instant::now();
         if let Some(failed) = &logins.failed
@@ -118,7 +141,11 @@ impl Realm {
         };
         tokio::spawn(login.in_current_span());
         let abandoned = |_| FetchError::Source("the program ended in the middle of a login".into());
-        told.await.map_err(abandoned)?
+        let session = told.await.map_err(abandoned)??;
+        Ok(Granted {
+            session,
+            by_own_login: true,
+        })
     }
 
     /// Logs in, and remembers what came of it.
@@ -291,7 +318,8 @@ mod tests {
         }
 
         async fn session(&self) -> Result<Arc<Session>, FetchError> {
-            self.realm.session(&self.wire, &self.origin).await
+            let granted = self.realm.session(&self.wire, &self.origin).await;
+            granted.map(|granted| granted.session)
         }
 
         /// How often it is tried in a day in which it is needed all the time, and when for the second time.
@@ -341,8 +369,9 @@ mod tests {
         assert_eq!(lab.tried(), tried);
         // Over, and refused once: soon again.
         *lab.doorman.answer.lock().unwrap() = refused;
-        let after = lab.realm.after(Some(&session), &lab.wire, &lab.origin);
-        let wait = after.await.unwrap_err().retry_after().unwrap();
+        let realm = &lab.realm;
+        let after = realm.log_in_after(Some(&session), &lab.wire, &lab.origin);
+        let wait = after.await.err().unwrap().retry_after().unwrap();
         assert!(wait <= Duration::from_secs(60), "{wait:?}");
         // And nobody is given the one that is over.
         lab.session().await.unwrap_err();
