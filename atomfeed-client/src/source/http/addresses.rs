@@ -44,6 +44,8 @@ fn is_private_v4(address: Ipv4Addr) -> bool {
         || address.is_private()
         || address.is_link_local()
         || address.is_multicast()
+        // 192.0.2.0/24, 198.51.100.0/24, 203.0.113.0/24 (RFC 5737).
+        || address.is_documentation()
         // "This network", carriers' NAT (RFC 6598), protocol assignments, benchmarks, reserved.
         || a == 0
         || (a == 100 && (64..128).contains(&b))
@@ -72,6 +74,10 @@ fn is_private_v6(address: Ipv6Addr) -> bool {
             let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
             is_private_v4(Ipv4Addr::new(a, b, c, d))
         }
+        // What is thrown away (RFC 6666), protocol assignments, with Teredo, which holds an IPv4 address, and
+        // documentation (RFC 3849, RFC 9637).
+        [0x100, 0, 0, 0, ..] | [0x2001, 0..0x200, ..] => true,
+        [0x2001, 0xdb8, ..] | [0x3fff, 0..0x1000, ..] => true,
         // Unique local, link local, site local (deprecated), multicast.
         [first, ..] => {
             first & 0xfe00 == 0xfc00
@@ -122,7 +128,10 @@ mod tests {
             "100.64.0.1",
             "100.127.255.255",
             "192.0.0.8",
+            "192.0.2.1",
             "198.18.0.1",
+            "198.51.100.1",
+            "203.0.113.255",
             "224.0.0.1",
             "239.1.1.1",
             "240.0.0.1",
@@ -142,6 +151,14 @@ mod tests {
             "64:ff9b::a9fe:a9fe",
             "64:ff9b:1::1",
             "2002:7f00:1::",
+            "100::1",
+            "2001::1",
+            "2001:0:101:101::",
+            "2001:2::1",
+            "2001:10::1",
+            "2001:1ff::1",
+            "2001:db8::1",
+            "3fff:fff::1",
         ] {
             assert!(is_private(address.parse().unwrap()), "{address}");
         }
@@ -152,14 +169,22 @@ mod tests {
             "172.15.0.1",
             "172.32.0.1",
             "169.253.0.1",
-            "192.0.2.1",
+            "192.0.1.1",
+            "192.0.3.1",
             "198.20.0.1",
+            "198.51.99.1",
+            "203.0.114.1",
             "223.255.255.255",
             "2606:4700::1111",
             "::ffff:1.1.1.1",
             "64:ff9b::101:101",
             "2002:101:101::",
             "fbff::1",
+            "100:0:0:1::1",
+            "2001:200::1",
+            "2001:db7::1",
+            "2001:db9::1",
+            "3fff:1000::1",
         ] {
             assert!(!is_private(address.parse().unwrap()), "{address}");
         }
