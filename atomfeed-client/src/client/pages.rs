@@ -302,17 +302,18 @@ impl FetchedPage {
         rel: &'static str,
         href: Option<&str>,
     ) -> Result<Option<Url>, ProcessErrorKind> {
-        href.map(|href| {
-            self.url
-                .join(href)
-                .map_err(|source| ProcessErrorKind::BadLink {
-                    page: self.uri.clone(),
-                    rel,
-                    href: href.to_owned(),
-                    source,
-                })
-        })
-        .transpose()
+        let Some(href) = href else { return Ok(None) };
+        let url = self.url.join(href);
+        let mut url = url.map_err(|source| ProcessErrorKind::BadLink {
+            page: self.uri.clone(),
+            rel,
+            href: href.to_owned(),
+            source,
+        })?;
+        // Who writes a password into a link has it neither sent nor shown.
+        let _ = url.set_password(None);
+        let _ = url.set_username("");
+        Ok(Some(url))
     }
 }
 

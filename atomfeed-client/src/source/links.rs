@@ -87,6 +87,7 @@ fn moved(url: &Url, to: &Url) -> Url {
     moved
 }
 
+/// The URL without user and password: they are sent to nobody, and shown to nobody.
 fn without_login(mut url: Url) -> Url {
     // Both succeed on a URL that has a host, and one without has neither.
     let _ = url.set_password(None);
@@ -110,7 +111,7 @@ pub(crate) enum Base {
 
 impl Base {
     /// The address of what content names; `None` where it is no reference (RFC 3986 §4.1) to a thing that
-    /// can be fetched, but JSON, or a document, or a word.
+    /// can be fetched, but JSON, or a document, or a word. Without user and password, as it is shown.
     pub(crate) fn join(&self, content: &str) -> Option<Url> {
         let content = content.trim();
         let is_of_url =
@@ -127,7 +128,8 @@ impl Base {
             Self::Origin(base) | Self::Given(base) => base,
         };
         let url = base.join(content).ok()?;
-        (url.has_host() && matches!(url.scheme(), "http" | "https")).then_some(url)
+        let is_thing = url.has_host() && matches!(url.scheme(), "http" | "https");
+        is_thing.then(|| without_login(url))
     }
 }
 
@@ -220,6 +222,8 @@ mod tests {
             ("http://lab/x", "http://lab/x"),
             // Those go elsewhere, and are refused for that.
             ("//evil.org/x", "http://evil.org/x"),
+            ("http://me:secret@lab/x", "http://lab/x"),
+            ("//me:secret@evil.org/x", "http://evil.org/x"),
         ] {
             for base in [&origin, &given] {
                 assert_eq!(base.join(content).unwrap().as_str(), expected);

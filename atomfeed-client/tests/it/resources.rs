@@ -15,7 +15,7 @@ use atomfeed_core::store::{MemoryConnection, MemoryStore};
 use serde::Deserialize;
 
 use crate::scripted_server::{Answer, OPEN, ScriptedServer, gzip, header};
-use crate::two_pages::assert_says;
+use crate::two_pages::{assert_says, chain};
 
 struct Lab {
     server: ScriptedServer,
@@ -163,6 +163,25 @@ async fn content_leads_to_no_other_origin() {
         .unwrap_err();
     assert_says(&error, &["allow its origin"]);
     assert!(lab.elsewhere.heads().is_empty());
+}
+
+/// In no line of what is kept with the event.
+#[tokio::test]
+async fn a_password_in_content_is_not_repeated() {
+    let lab = Lab::new().await;
+    lab.server.answer("/1", Answer::ok("text/html", "<html>"));
+    let own = lab.server.url("/1").replace("://", "://me:hunter2@");
+    let gone = lab.server.url("/2").replace("://", "://me:hunter2@");
+    for content in ["http://me:hunter2@evil.invalid/1", &gone] {
+        let error = lab.event(content).fetch(&lab.resources()).await;
+        let error = error.unwrap_err();
+        let shown = format!("{} {error:?}", chain(&error));
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+    let resource = lab.event(&own).fetch(&lab.resources()).await.unwrap();
+    let error = resource.json::<Patient>().unwrap_err();
+    let shown = format!("{} {error:?} {resource:?}", chain(&error));
+    assert!(!shown.contains("hunter2"), "{shown}");
 }
 
 #[tokio::test]
