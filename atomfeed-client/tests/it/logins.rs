@@ -206,6 +206,21 @@ async fn a_login_that_is_answered_oddly() {
     }
 }
 
+/// Where a name has one, what is sent would be another name and another password.
+#[tokio::test]
+async fn a_user_with_a_colon_is_told_of_it() {
+    let emr = Emr::new(1).await;
+    for resources in [
+        emr.resources(BasicAuth::new("lab:atomfeed", "hunter2")),
+        emr.resources(OpenMrsSession::new(SESSION, "lab:atomfeed", "hunter2")),
+    ] {
+        let error = resources.get(&emr.url("/1")).await.unwrap_err();
+        assert_says(&error, &["\"lab:atomfeed\"", "a colon", "RFC 7617"]);
+        assert!(!chain(&error).contains("control characters"), "{error:?}");
+    }
+    assert!(emr.server.heads().is_empty());
+}
+
 /// A login at another origin than the feed's would give that one's password away, also where that origin may
 /// be asked for other things.
 #[tokio::test]

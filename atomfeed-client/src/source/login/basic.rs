@@ -45,14 +45,15 @@ impl BasicAuth {
     }
 
     pub(super) fn header(&self) -> Result<HeaderValue, LoginError> {
-        let unusable = LoginError::Unusable {
-            what: "the user's name",
-        };
         if self.user.contains(':') {
-            return Err(unusable);
+            return Err(LoginError::ColonInUser {
+                user: self.user.clone(),
+            });
         }
         let pair = STANDARD.encode(format!("{}:{}", self.user, self.password));
-        HeaderValue::try_from(format!("Basic {pair}")).map_err(|_| unusable)
+        HeaderValue::try_from(format!("Basic {pair}")).map_err(|_| LoginError::Unusable {
+            what: "user or password",
+        })
     }
 }
 

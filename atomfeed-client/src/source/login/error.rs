@@ -45,6 +45,15 @@ pub enum LoginError {
         /// What it is.
         what: &'static str,
     },
+    /// The user's name has a colon in it, and what stands behind it would be taken for the password.
+    #[error(
+        "the user {user:?} has a colon in the name, which a login by header cannot carry (RFC 7617): take a user \
+         without one"
+    )]
+    ColonInUser {
+        /// Who was to be logged in.
+        user: String,
+    },
     /// The login is at another origin than what it is for, and would be given away there.
     #[error(
         "{url} is not at {origin}, where somebody is to be logged in: give the address of the login there"

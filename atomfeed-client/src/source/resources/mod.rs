@@ -125,8 +125,9 @@ impl Resources {
         self
     }
 
-    /// Sets the longest delay before one is asked for again; else 10 s. Where the server asks for a longer
-    /// one, it is an error at once, which says so: the feed waits instead.
+    /// Sets the longest delay before one is asked for again; else 10 s. Chance adds up to as much, and what
+    /// the server asks for comes on top; where that is longer than this, it is an error at once, which says
+    /// so: the feed waits instead.
     #[must_use]
     pub fn with_longest_delay(mut self, delay: Duration) -> Self {
         self.longest_delay = delay;
