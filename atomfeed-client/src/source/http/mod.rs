@@ -3,6 +3,7 @@ mod builder;
 mod coding;
 mod cookies;
 mod exchange;
+mod failed;
 mod realm;
 mod session;
 mod wire;

@@ -1,24 +1,17 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use futures_util::FutureExt;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::Instrument;
 use url::Url;
 
+use super::failed::Failed;
 use super::session::Session;
 use super::wire::Wire;
 use crate::FetchError;
 use crate::source::login::{AnswerHead, Authenticator, LoginDoor, LoginError};
-
-/// How soon a login is tried again that was refused: seven wrong passwords within minutes, and OpenMRS
-/// locks the account.
-const AFTER_REFUSAL: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(900));
-/// The same where it got no answer.
-const AFTER_FAILURE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 /// An origin, and how one gets in there.
 pub(super) struct Realm {
@@ -48,13 +41,6 @@ impl Granted {
 struct Logins {
     succeeded: u64,
     failed: Option<Failed>,
-}
-
-struct Failed {
-    error: Arc<LoginError>,
-    until: Instant,
-    was_refused: bool,
-    delays: ExponentialBackoff,
 }
 
 impl Realm {
@@ -211,49 +197,11 @@ impl std::fmt::Debug for Realm {
     }
 }
 
-impl Failed {
-    fn after(before: Option<Self>, error: LoginError) -> Self {
-        let was_refused = error.is_refusal();
-        let (first, longest) = if was_refused {
-            AFTER_REFUSAL
-        } else {
-            AFTER_FAILURE
-        };
-        let before = before.filter(|before| before.was_refused == was_refused);
-        let mut delays = before.map_or_else(
-            || {
-                ExponentialBuilder::default()
-                    .with_min_delay(first)
-                    .with_max_delay(longest)
-                    .without_max_times()
-                    .with_jitter()
-                    .build()
-            },
-            |before| before.delays,
-        );
-        let delay = delays.next().unwrap_or(longest);
-        let delay = delay.max(error.retry_after().unwrap_or_default());
-        Self {
-            error: Arc::new(error),
-            until: Instant::now() + delay,
-            was_refused,
-            delays,
-        }
-    }
-
-    fn error(&self, origin: &Url, now: Instant) -> FetchError {
-        FetchError::Login {
-            origin: origin.origin().ascii_serialization(),
-            retry_in: self.until.saturating_duration_since(now),
-            source: Arc::clone(&self.error),
-        }
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
+    use std::time::Duration;
 
     use async_trait::async_trait;
     use http::HeaderMap;
