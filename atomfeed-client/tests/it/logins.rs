@@ -1,6 +1,7 @@
 //! Ways to get in, what becomes of one that fails, and that nobody is told a secret.
 
-use std::sync::{Arc, Mutex};
+use std::cell::RefCell;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -275,14 +276,35 @@ async fn one_may_get_in_as_one_likes() {
     assert_eq!(header(&heads[0], "cookie"), Some("node=n1"));
 }
 
-/// Everything that is told to the log, in one text.
-#[derive(Clone, Default)]
-struct Heard(Arc<Mutex<String>>);
+thread_local! {
+    /// Everything that this thread tells the log, in one text, once somebody listens.
+    static HEARD: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Hears all threads: of what is told before one of a thread's own listens, `tracing` may remember that
+/// nobody does.
+#[derive(Clone, Copy)]
+struct Heard;
+
+impl Heard {
+    fn listen() {
+        // There is one for all tests.
+        let _ = tracing::subscriber::set_global_default(Self);
+        HEARD.set(Some(String::new()));
+    }
+
+    fn all() -> String {
+        HEARD.take().unwrap()
+    }
+}
 
 impl Visit for Heard {
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        let mut heard = self.0.lock().unwrap();
-        heard.push_str(&format!("{field}={value:?}\n"));
+        HEARD.with_borrow_mut(|heard| {
+            if let Some(heard) = heard {
+                heard.push_str(&format!("{field}={value:?}\n"));
+            }
+        });
     }
 }
 
@@ -292,18 +314,18 @@ impl Subscriber for Heard {
     }
 
     fn new_span(&self, span: &Attributes<'_>) -> Id {
-        span.record(&mut self.clone());
+        span.record(&mut Self);
         Id::from_u64(1)
     }
 
     fn record(&self, _: &Id, values: &Record<'_>) {
-        values.record(&mut self.clone());
+        values.record(&mut Self);
     }
 
     fn record_follows_from(&self, _: &Id, _: &Id) {}
 
     fn event(&self, event: &tracing::Event<'_>) {
-        event.record(&mut self.clone());
+        event.record(&mut Self);
     }
 
     fn enter(&self, _: &Id) {}
@@ -314,8 +336,7 @@ impl Subscriber for Heard {
 /// Not in what they look like, before and after they were used, and not in the log.
 #[tokio::test]
 async fn nothing_shows_a_secret() {
-    let heard = Heard::default();
-    let _listening = tracing::subscriber::set_default(heard.clone());
+    Heard::listen();
     let emr = Emr::open_mrs(3).await;
     emr.serve_numbers("/openmrs/patient/", 0..1, unauthorized);
     let feed = emr.server.url("/openmrs/feed/recent").parse().unwrap();
@@ -327,7 +348,7 @@ async fn nothing_shows_a_secret() {
     let (wrong, url) = (emr.resources(wrong), emr.url("/openmrs/patient/0"));
     let error = wrong.get(&url).await.unwrap_err();
     let form = FormLogin::new("/in", "me", "hunter2").with_field("pin", "hunter2");
-    let heard = heard.0.lock().unwrap().clone();
+    let heard = Heard::all();
     assert!(heard.contains("logged in"), "{heard}");
     for shown in [
         heard,
