@@ -18,7 +18,10 @@ pub fn answered(input: &[u8]) {
         };
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
         let wait = fuzzing::retry_after(line, now);
-        assert!(wait.is_none_or(|wait| wait <= Duration::from_secs(3_600)), "{line:?}");
+        assert!(
+            wait.is_none_or(|wait| wait <= Duration::from_secs(3_600)),
+            "{line:?}"
+        );
         fuzzing::applies_wait(line);
         fuzzing::is_coding_understood(line);
         let tag = fuzzing::entity_tag(line);

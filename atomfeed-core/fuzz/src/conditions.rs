@@ -36,13 +36,20 @@ pub fn asked(input: &[u8]) {
     if !headers.contains_key("accept") {
         assert!(understood.takes_atom);
     }
-    let conditions = ["if-none-match", "if-match", "if-modified-since", "if-unmodified-since"];
+    let conditions = [
+        "if-none-match",
+        "if-match",
+        "if-modified-since",
+        "if-unmodified-since",
+    ];
     if !conditions.iter().any(|name| headers.contains_key(*name)) {
         assert_eq!(understood.status, 200);
     }
     let says = |name: &str, text: &str| {
         let lines = headers.get_all(name).into_iter();
-        lines.filter_map(|line| line.to_str().ok()).any(|line| line.contains(text))
+        lines
+            .filter_map(|line| line.to_str().ok())
+            .any(|line| line.contains(text))
     };
     // What is neither named nor meant by all is not withheld.
     let is_named = says("if-none-match", TAG) || says("if-none-match", "*");
