@@ -133,6 +133,9 @@ impl Drop for Program {
         // Fails when it has ended already, and that is fine.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if std::thread::panicking() {
+            println!("{} said: {:#?}", self.name, self.stderr.lines());
+        }
     }
 }
 

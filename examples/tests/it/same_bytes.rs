@@ -59,9 +59,15 @@ impl Seen {
                 value.map_or("", |value| value.to_str().unwrap()).to_owned()
             };
             let (got, tag) = (header("content-encoding"), header("etag"));
-            assert_eq!(got, coding.replace("identity", ""), "{url}{path}");
+            // Under another spelling than its own, a page is made anew, and not compressed.
+            let coded = if path.contains("PATIENT") {
+                "identity"
+            } else {
+                coding
+            };
+            assert_eq!(got, coded.replace("identity", ""), "{url}{path}");
             let bytes = answer.bytes().await.unwrap().to_vec();
-            let page = decoded(coding, &bytes);
+            let page = decoded(coded, &bytes);
             assert!(page.starts_with(b"<?xml"));
             let same = self.pages.entry(path.to_owned()).or_insert(page.clone());
             assert!(*same == page, "{url}{path} in {coding} is another page");
