@@ -98,7 +98,9 @@ async fn serve(store: impl FeedStore, sequencer: Option<&Sequencer>) -> FeedUri 
         None => service,
     };
     let most = number("ATOMFEED_BENCH_WAITING", 10_000);
-    let router = FeedRouter::new(service).with_most_waiting(most);
+    let router = FeedRouter::new(service)
+        .with_most_waiting(most)
+        .with_most_waiting_a_client(most);
     let router = router.with_longest_wait(Duration::from_secs(600));
     let app = Router::new().nest("/feed", router.into_router());
     // All of them come from this machine.
