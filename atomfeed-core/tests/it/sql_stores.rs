@@ -441,3 +441,21 @@ async fn mariadb_publishes() {
     sequence_all(&store).await;
     assert_eq!(all(&store).await[0].content.as_deref(), Some("/patient/1"));
 }
+
+/// Programs that start together find a file that none of them has made yet.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_new_file_is_opened_by_several_at_once() {
+    for _ in 0..25 {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", folder.path().join("new.db").display());
+        let opening: Vec<_> = (0..4)
+            .map(|_| {
+                let url = url.clone();
+                tokio::spawn(async move { SqliteStore::connect(&url).await })
+            })
+            .collect();
+        for opening in opening {
+            opening.await.unwrap().unwrap();
+        }
+    }
+}

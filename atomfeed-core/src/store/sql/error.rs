@@ -44,7 +44,7 @@ pub(in crate::store) fn kind_of(error: &sqlx::Error) -> StoreErrorKind {
 
 /// SQLITE_BUSY and SQLITE_LOCKED, in the low byte of the extended code.
 #[cfg(feature = "sqlite")]
-fn is_busy(error: &dyn sqlx::error::DatabaseError) -> bool {
+pub(super) fn is_busy(error: &dyn sqlx::error::DatabaseError) -> bool {
     let code = error.code().and_then(|code| code.parse::<i32>().ok());
     error
         .try_downcast_ref::<sqlx::sqlite::SqliteError>()

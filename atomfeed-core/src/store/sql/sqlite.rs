@@ -1,5 +1,5 @@
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::error::DatabaseError;
 use sqlx::query::Query;
@@ -11,7 +11,7 @@ use sqlx::{Row as _, Sqlite, TypeInfo, ValueRef};
 
 use super::SqlStore;
 use super::dialect::{Dialect, Found, primitives};
-use super::error::Doing;
+use super::error::{Doing, is_busy};
 use super::layout::{Alphabet, Column};
 use super::migrations::{self, File};
 use super::value::{Row, Value, format_local, format_time};
@@ -27,6 +27,9 @@ pub type SqliteStore = SqlStore<Sqlite>;
 
 /// How long a transaction waits for another's to end before it fails as locked.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How soon a file is opened again that was being made.
+const LOOKS_AGAIN: Duration = Duration::from_millis(10);
 
 /// Those beside the tables of the feed, and these.
 const BESIDE: &[File] = &[
@@ -83,10 +86,19 @@ impl SqliteStore {
         let pool = SqlitePoolOptions::new()
             .max_connections(8)
             // A file does not go away as a server does.
-            .test_before_acquire(false)
-            .connect_with(options)
-            .await
-            .doing(opening)?;
+            .test_before_acquire(false);
+        let until = Instant::now() + BUSY_TIMEOUT;
+        let pool = loop {
+            match pool.clone().connect_with(options.clone()).await {
+                // Somebody else gives a new file its write-ahead log: for that SQLite waits for nobody.
+                Err(sqlx::Error::Database(busy))
+                    if is_busy(busy.as_ref()) && Instant::now() < until =>
+                {
+                    tokio::time::sleep(LOOKS_AGAIN).await;
+                }
+                opened => break opened.doing(opening)?,
+            }
+        };
         let store = Self::over(pool, None);
         store.migrate().await?;
         Ok(store)
