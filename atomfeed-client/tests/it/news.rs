@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use atomfeed_client::{
-    AtomFeedClient, CancellationToken, FeedSource, FetchError, HttpFeedSource, PageRequest,
-    PageResponse, Schedule, StartPosition, worker_fn,
+    AtomFeedClient, AtomFeedClientBuilder, CancellationToken, FeedSource, FetchError,
+    HttpFeedSource, PageRequest, PageResponse, Schedule, StartPosition, worker_fn,
 };
 use atomfeed_core::Clock;
 use atomfeed_core::store::{MemoryConnection, MemoryStore};
@@ -160,11 +160,6 @@ impl<S> Watched<S> {
 
 type Seen = Arc<Mutex<Vec<(u32, Instant)>>>;
 
-/// Follows the feed until it is stopped.
-fn follow(source: impl FeedSource, schedule: Schedule) -> Followed {
-    follow_by(source, schedule, atomfeed_core::SystemClock)
-}
-
 type Followed = (Seen, CancellationToken, tokio::task::JoinHandle<()>);
 
 /// Goes with the time of the runtime.
@@ -177,7 +172,13 @@ impl Clock for RuntimeClock {
     }
 }
 
-fn follow_by(source: impl FeedSource, schedule: Schedule, clock: impl Clock) -> Followed {
+/// Follows the feed until it is stopped.
+fn follow(source: impl FeedSource, schedule: Schedule) -> Followed {
+    run(AtomFeedClient::builder(feed_uri(), source).schedule(schedule))
+}
+
+/// Runs a consumer that remembers what it was handed, and when.
+fn run(client: AtomFeedClientBuilder) -> Followed {
     let seen = Seen::default();
     let applied = Arc::clone(&seen);
     let worker = worker_fn(move |event, _: &mut MemoryConnection| {
@@ -185,10 +186,7 @@ fn follow_by(source: impl FeedSource, schedule: Schedule, clock: impl Clock) -> 
         applied.lock().unwrap().push((number, Instant::now()));
         Box::pin(async { Ok(()) })
     });
-    let client = AtomFeedClient::builder(feed_uri(), source)
-        .schedule(schedule)
-        .clock(clock)
-        .build(MemoryStore::new(), worker);
+    let client = client.build(MemoryStore::new(), worker);
     let stop = CancellationToken::new();
     let stopped = stop.clone();
     let running = tokio::spawn(async move { client.run(stopped).await.unwrap() });
@@ -273,19 +271,8 @@ async fn an_event_comes_at_once_over_http() {
     emr.publish([1]).await;
     let feed = format!("http://{address}/feed/recent").parse().unwrap();
     let source = Watched::new(HttpFeedSource::new(&feed).unwrap(), Server::Waits);
-    let seen = Seen::default();
-    let applied = Arc::clone(&seen);
-    let worker = worker_fn(move |event, _: &mut MemoryConnection| {
-        let number = event.content().parse().unwrap();
-        applied.lock().unwrap().push((number, Instant::now()));
-        Box::pin(async { Ok(()) })
-    });
-    let client = AtomFeedClient::builder(feed, source.clone())
-        .interval(NEVER)
-        .build(MemoryStore::new(), worker);
-    let stop = CancellationToken::new();
-    let stopped = stop.clone();
-    let running = tokio::spawn(async move { client.run(stopped).await.unwrap() });
+    let client = AtomFeedClient::builder(feed, source.clone()).interval(NEVER);
+    let (seen, stop, running) = run(client);
     for number in 2..=12 {
         until(|| numbers(&seen).len() as u32 == number - 1).await;
         emr.publish([number]).await;
@@ -355,20 +342,9 @@ async fn a_page_from_a_cache_is_no_news() {
         let emr = Emr::with_events(3).await;
         let mut source = Watched::new(emr.source(), Server::IsCached);
         source.honours_no_cache = honours_no_cache;
-        let seen = Seen::default();
-        let applied = Arc::clone(&seen);
-        let worker = worker_fn(move |event, _: &mut MemoryConnection| {
-            let number = event.content().parse().unwrap();
-            applied.lock().unwrap().push((number, Instant::now()));
-            Box::pin(async { Ok(()) })
-        });
         // Whoever loses the place goes on at the end: what is between is missed.
-        let client = AtomFeedClient::builder(feed_uri(), source.clone())
-            .when_lost(StartPosition::Latest)
-            .build(MemoryStore::new(), worker);
-        let stop = CancellationToken::new();
-        let stopped = stop.clone();
-        let running = tokio::spawn(async move { client.run(stopped).await.unwrap() });
+        let client = AtomFeedClient::builder(feed_uri(), source.clone());
+        let (seen, stop, running) = run(client.when_lost(StartPosition::Latest));
         let mut published = Vec::new();
         for number in 4..=40 {
             tokio::time::sleep(Duration::from_millis(pause)).await;
@@ -424,7 +400,8 @@ async fn nobody_waits_who_is_told_when_to_look() {
     let source = Watched::new(emr.source(), Server::Waits);
     let cron = Schedule::cron("0 * * * * ?").unwrap();
     let clock = RuntimeClock(Instant::now());
-    let (seen, stop, running) = follow_by(source.clone(), cron, clock);
+    let client = AtomFeedClient::builder(feed_uri(), source.clone());
+    let (seen, stop, running) = run(client.schedule(cron).clock(clock));
     tokio::time::sleep(Duration::from_secs(300)).await;
     assert_eq!(numbers(&seen), [1, 2, 3]);
     stop.cancel();
