@@ -43,6 +43,31 @@ async fn ends_well_while_a_reader_keeps_its_connection() {
     emr.stop().assert_status(0);
 }
 
+/// Caches hold sealed pages for ever: who changes what is on them is told to empty those.
+#[tokio::test]
+async fn a_change_of_what_is_on_every_page_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = sqlite(folder.path(), "emr.db");
+    let [here, there] = ["http://emr.example.org/", "http://lab.example.org/"];
+    for (public_url, title, said) in [
+        (here, "Patients", None),
+        (here, "Patients", None),
+        (here, "All patients", Some("rendered otherwise")),
+        (here, "All patients", None),
+        (there, "All patients", Some("another public URL")),
+        (there, "All patients", None),
+    ] {
+        let options = ["--public-url", public_url, "--title", title];
+        let log = Emr::start(&database, &options).stop().stderr.join("\n");
+        assert_eq!(
+            log.contains("empty the caches"),
+            said.is_some(),
+            "{title}: {log}"
+        );
+        assert!(log.contains(said.unwrap_or_default()), "{title}: {log}");
+    }
+}
+
 #[tokio::test]
 async fn what_it_is_told_stands_on_the_page() {
     let folder = tempfile::tempdir().unwrap();
