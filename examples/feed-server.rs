@@ -126,6 +126,10 @@ struct Args {
     archive: Option<PathBuf>,
 }
 
+// Pages are answered from memory: a good part of the time goes to small pieces of it, for each request.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     tracing_subscriber::fmt()

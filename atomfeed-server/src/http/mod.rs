@@ -38,7 +38,7 @@ use self::conditional::{Validators, Verdict};
 use self::kept::{Found, Kept, KeptPages};
 #[cfg(feature = "archive")]
 pub(crate) use self::response::MEDIA_TYPE;
-use self::sender::Sender;
+use self::sender::{Sender, Taken};
 #[cfg(fuzzing)]
 pub use self::understood::{Understood, asked, entity_tag};
 use self::waiting::{Bounds, Waiting};
@@ -223,7 +223,7 @@ async fn all_events(
     State(serving): State<Arc<Serving>>,
     path: Result<Path<String>, PathRejection>,
     sender: Sender,
-    headers: HeaderMap,
+    Taken(headers): Taken,
 ) -> Response {
     match path {
         Ok(Path(page)) => {
@@ -238,7 +238,7 @@ async fn one_category(
     State(serving): State<Arc<Serving>>,
     path: Result<Path<(String, String)>, PathRejection>,
     sender: Sender,
-    headers: HeaderMap,
+    Taken(headers): Taken,
 ) -> Response {
     let (category, page) = match path {
         Ok(Path(parts)) => parts,

@@ -1,9 +1,11 @@
-//! Who sent a request, as far as the server that hands it on knows.
+//! What is taken out of a request: who sent it, as far as the server that hands it on knows, and its
+//! header.
 
 use std::convert::Infallible;
 use std::net::IpAddr;
 
 use axum::extract::FromRequestParts;
+use axum::http::HeaderMap;
 use axum::http::request::Parts;
 
 /// The address of who sent a request, where a `FeedServer` hands it on; of IPv6 the network, since who has
@@ -26,6 +28,17 @@ impl<S: Sync> FromRequestParts<S> for Sender {
             None
         };
         Ok(Self(address))
+    }
+}
+
+/// The header of a request, which is taken out of it, not copied as axum's own extractor does.
+pub(super) struct Taken(pub(super) HeaderMap);
+
+impl<S: Sync> FromRequestParts<S> for Taken {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self(std::mem::take(&mut parts.headers)))
     }
 }
 
