@@ -141,6 +141,10 @@ async fn main() -> anyhow::Result<()> {
         .with_writer(std::io::stderr)
         .init();
     let args = Args::parse();
+    // Each connection is a file, and what a process may open unless it asks for more is a matter of select().
+    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+        tracing::debug!(%error, "no more files can be opened than at first");
+    }
     ensure!(
         args.prune_before.is_none() || !args.adopt || args.prune_adopted,
         "--prune-before with --adopt: the tables are another program's, which finds its pages by \

@@ -1,3 +1,4 @@
+use std::cmp::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use atomfeed_core::{EntryId, Marker};
@@ -18,6 +19,10 @@ struct Known {
     /// Behind what the feed was read, when it was read to its end: an entry, and its page.
     read_to: Option<EntryId>,
     read_page: Option<String>,
+    /// The page without a successor that was seen last.
+    newest: Option<String>,
+    /// That of then, which need not have any event: pages by time begin so.
+    end: Option<String>,
     /// A page that came for its news, for the next round.
     came: Option<FetchedPage>,
 }
@@ -53,6 +58,7 @@ impl Head {
             return;
         }
         let mut known = self.known();
+        known.newest = Some(page.uri.clone());
         let seen = etag.map(|etag| Seen {
             url: asked.clone(),
             etag,
@@ -77,7 +83,7 @@ impl Head {
         let known = self.known();
         let recent = known.recent.as_ref();
         recent
-            .filter(|recent| recent.last() == known.read_to.as_ref())
+            .filter(|recent| known.ends(&recent.page) == Ends::There)
             .cloned()
     }
 
@@ -86,30 +92,17 @@ impl Head {
         let mut known = self.known();
         known.read_to = marker.and_then(Marker::last_read_entry_id).cloned();
         known.read_page = marker.and_then(Marker::page_uri).map(str::to_owned);
+        known.end = known.newest.clone();
+    }
+
+    /// The page to which the feed was read, be there an event on it or not.
+    pub(super) fn end(&self) -> Option<String> {
+        self.known().end.clone()
     }
 
     /// Where a page ends, next to what was read.
     pub(super) fn ends(&self, page: &FetchedPage) -> Ends {
-        let known = self.known();
-        let last = page.events.last().map(|event| event.id());
-        if last == known.read_to.as_ref() {
-            return Ends::There;
-        }
-        let is_on_it = |entry| page.events.iter().any(|event| event.id() == entry);
-        if known.read_to.as_ref().is_some_and(is_on_it) {
-            return Ends::Beyond;
-        }
-        let read = known.read_page.as_deref().and_then(page_number);
-        match read.zip(page_number(&page.uri)) {
-            // It has nothing of what was read: it is a later page, or an earlier one, or was earlier.
-            Some(((read_folder, read), (folder, number))) if read_folder == folder => {
-                match number > read {
-                    true => Ends::Beyond,
-                    false => Ends::Before,
-                }
-            }
-            _ => Ends::Beyond,
-        }
+        self.known().ends(page)
     }
 
     /// Keeps a page that has news for the next round.
@@ -135,6 +128,45 @@ impl Head {
             came.is_at(url) && entry.is_none_or(|entry| came.events_behind(entry).is_some())
         });
         came.map(|came| came.asked_at(url.clone()))
+    }
+}
+
+impl Known {
+    fn ends(&self, page: &FetchedPage) -> Ends {
+        let Some(last) = page.events.last() else {
+            return match self.end.as_deref() {
+                Some(end) => ends_after(end, page, Ends::There),
+                None if self.read_to.is_none() => Ends::There,
+                None => Ends::Beyond,
+            };
+        };
+        if self.read_to.as_ref() == Some(last.id()) {
+            return Ends::There;
+        }
+        let is_on_it = |entry| page.events.iter().any(|event| event.id() == entry);
+        match self.read_page.as_deref() {
+            _ if self.read_to.as_ref().is_some_and(is_on_it) => Ends::Beyond,
+            // It has nothing of what was read: it is a later page, or an earlier one, or was earlier.
+            Some(read) => ends_after(read, page, Ends::Before),
+            None => Ends::Beyond,
+        }
+    }
+}
+
+/// Where a page ends, next to the end of another; in the place of that one, so.
+fn ends_after(other: &str, page: &FetchedPage, in_its_place: Ends) -> Ends {
+    if page.uri == other {
+        return in_its_place;
+    }
+    match page_number(other).zip(page_number(&page.uri)) {
+        Some(((folder, other), (own_folder, own))) if folder == own_folder => {
+            match own.cmp(&other) {
+                Ordering::Greater => Ends::Beyond,
+                Ordering::Equal => in_its_place,
+                Ordering::Less => Ends::Before,
+            }
+        }
+        _ => Ends::Beyond,
     }
 }
 

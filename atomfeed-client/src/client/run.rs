@@ -91,6 +91,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         let mut was_news = false;
         let mut news = None;
         while !stop.is_cancelled() {
+            let end_before = self.pages.head.end();
             let processed = self.process_until(stop).await;
             let stands_by = matches!(&processed, Err(error)
                 if matches!(error.kind(), ProcessErrorKind::StandingBy { .. }));
@@ -118,7 +119,10 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
                 true => 0,
                 false => idle_rounds.saturating_add(1),
             };
+            // Pages by time end also where nothing has come: a server that tells of it cries no wolf.
+            let is_elsewhere = end_before.is_some() && self.pages.head.end() != end_before;
             false_alarms = match was_news && !had_events {
+                true if is_elsewhere => false_alarms.max(1),
                 true => false_alarms.saturating_add(1),
                 false if had_events => 0,
                 false => false_alarms,

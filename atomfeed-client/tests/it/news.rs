@@ -8,15 +8,18 @@ use std::time::Duration;
 use async_trait::async_trait;
 use atomfeed_client::{
     AtomFeedClient, AtomFeedClientBuilder, CancellationToken, FeedSource, FetchError,
-    HttpFeedSource, PageRequest, PageResponse, Schedule, StartPosition, worker_fn,
+    HttpFeedSource, InProcessFeedSource, PageRequest, PageResponse, Schedule, StartPosition,
+    worker_fn,
 };
-use atomfeed_core::Clock;
+use atomfeed_core::{Clock, NewEvent};
 use atomfeed_core::store::{MemoryConnection, MemoryStore};
+use atomfeed_server::{EventFeedService, FeedRouter, Publisher};
+use axum::Router;
 use chrono::{DateTime, Utc};
 use tokio::net::TcpListener;
 use tokio::time::{Instant, timeout};
 
-use crate::feeds::{Emr, feed_uri};
+use crate::feeds::{Emr, config, feed_uri};
 
 /// Long enough for any machine.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -229,6 +232,47 @@ async fn an_event_is_here_as_soon_as_it_is_on_the_feed() {
     timeout(PATIENCE, running).await.unwrap().unwrap();
 }
 
+/// Pages by time end where nothing has come, and the newest begins without an event.
+#[tokio::test(start_paused = true)]
+async fn who_waits_goes_on_waiting_over_the_borders_of_time() {
+    let began = Instant::now();
+    let clock = move || RuntimeClock(began);
+    let store = MemoryStore::new();
+    let opened =
+        EventFeedService::open_with_clock(store.clone(), config().with_time_chunks(), clock());
+    let router = FeedRouter::new(opened.await.unwrap()).into_router();
+    let source = InProcessFeedSource::new(Router::new().nest("/feed", router));
+    let source = Watched::new(source, Server::Waits);
+    let publish = async |number: u32| {
+        let publisher = Publisher::new(store.clone()).with_clock(clock());
+        let mut transaction = store.transaction().await;
+        let event = NewEvent::new("Event", number.to_string());
+        publisher.publish(&mut transaction, &event).await.unwrap();
+        transaction.commit();
+    };
+    publish(1).await;
+    let (seen, stop, running) = follow(source.clone(), Schedule::every(NEVER));
+    until(|| numbers(&seen) == [1]).await;
+    // Chunks are of an hour: some have an event, others have none, and several in a row.
+    for (number, minutes) in (2..).zip([10, 20, 70, 59, 61, 300, 5, 121, 600, 3]) {
+        source.take();
+        tokio::time::sleep(Duration::from_secs(minutes * 60)).await;
+        let asked = source.take();
+        // A wait is 30 s long at the most. At each border, the pages since the last event are gone through.
+        let waits = asked.iter().filter(|asked| asked.waits).count() as u64;
+        assert!(waits >= minutes * 2 - 5, "{minutes} min: {waits}");
+        let (others, hours) = (asked.len() as u64 - waits, minutes / 60 + 1);
+        assert!(others <= hours * (hours + 5), "{minutes} min: {others}");
+        let published = Instant::now();
+        publish(number).await;
+        until(|| numbers(&seen).last() == Some(&number)).await;
+        let waited = published.elapsed();
+        assert!(waited <= Duration::from_secs(2), "{minutes} min: {waited:?}");
+    }
+    stop.cancel();
+    running.await.unwrap();
+}
+
 /// On the page that came for its news, nothing is asked for again.
 #[tokio::test]
 async fn news_bring_the_page_they_are_on() {
@@ -266,7 +310,7 @@ async fn an_event_comes_at_once_over_http() {
     let serving = tokio::spawn(async move { axum::serve(listener, router).await });
     let emr = Emr {
         store,
-        router: axum::Router::new(),
+        router: Router::new(),
     };
     emr.publish([1]).await;
     let feed = format!("http://{address}/feed/recent").parse().unwrap();

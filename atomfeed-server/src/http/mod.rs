@@ -6,6 +6,8 @@ mod caching;
 mod coding;
 mod conditional;
 mod credentials;
+#[cfg(feature = "serve")]
+mod descriptors;
 mod kept;
 mod list;
 mod moments;
@@ -155,14 +157,17 @@ impl FeedRouter {
         self
     }
 
-    /// Holds so many requests at the most; else 10,000. Others are answered at once.
+    /// Holds so many requests at the most; else 10,000. Others are answered at once. They are never more than
+    /// half the connections that there can be with the files that the process may open: those who wait keep
+    /// nobody out. Where fewer connections are allowed, allow fewer of these, too.
     #[must_use]
     pub fn with_most_waiting(mut self, requests: usize) -> Self {
         self.most_waiting = requests;
         self
     }
 
-    /// Holds so many requests of one client at the most; else 1,000. Who that is is known where a
+    /// Holds so many requests of one client at the most; else 1,000, and never more than an eighth of the
+    /// connections that there can be. Who that is is known where a
     /// `FeedServer` serves the router: one client then does not keep all others from waiting.
     #[must_use]
     pub fn with_most_waiting_a_client(mut self, requests: usize) -> Self {
@@ -193,8 +198,8 @@ impl FeedRouter {
             pages: KeptPages::new(self.service.clone(), self.cache_bytes),
             waiting: Waiting::new(Bounds {
                 longest: self.longest_wait,
-                most: self.most_waiting,
-                most_a_client: self.most_waiting_a_client,
+                most: possible_waits(self.most_waiting, 2),
+                most_a_client: possible_waits(self.most_waiting_a_client, 8),
                 look_every: self.look_every,
                 stop: self.stop,
             }),
@@ -208,6 +213,16 @@ impl FeedRouter {
             .route("/{category}/{page}/", get(one_category))
             .with_state(state)
     }
+}
+
+/// So many of those that were wanted as are no more than this part of the connections that there can be.
+fn possible_waits(wanted: usize, part: usize) -> usize {
+    #[cfg(feature = "serve")]
+    if let Some(possible) = descriptors::possible_connections() {
+        return wanted.min(possible / part);
+    }
+    let _ = part;
+    wanted
 }
 
 /// What answers requests.

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use atomfeed_core::atom::{ReadLimits, read_feed};
 
@@ -52,6 +52,22 @@ impl Feed {
 
     fn recent(&self) -> String {
         self.nginx.url("/feed/recent")
+    }
+
+    /// Waits until who just asks is shown an event: nginx may answer with a head that is a second old.
+    async fn shows(&self, number: u32) {
+        let begun = Instant::now();
+        loop {
+            let page = reqwest::get(self.recent()).await.unwrap();
+            let page = page.bytes().await.unwrap();
+            let page = read_feed(&page, &ReadLimits::default()).unwrap();
+            let mut ids = page.entries.iter().map(|entry| &entry.id);
+            if ids.any(|id| *id == entry_id(number)) {
+                return;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{number} is never shown");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 }
 
@@ -103,6 +119,7 @@ async fn a_consumer_applies_the_same_and_a_sealed_page_is_asked_of_us_once() {
     following.finish().assert_status(0);
     assert_eq!(lab.applied().await, expected(BACKLOG + 100));
 
+    feed.shows(BACKLOG + 100).await;
     // Others come later. Pages that ended meanwhile are asked for once more, as what they are now.
     assert_eq!(applied(&feed.recent()).await, expected(BACKLOG + 100));
     let before = feed.nginx.log().await;
@@ -148,21 +165,7 @@ async fn the_head_is_fresh_and_who_waits_is_told_through_nginx() {
         assert_eq!(told.status(), 200);
         assert!(told.text().await.unwrap().contains(&entry_id(number)));
         // One that just asks has it soon.
-        let begun = Instant::now();
-        loop {
-            let page = http.get(feed.recent()).send().await.unwrap();
-            let page = page.bytes().await.unwrap();
-            let page = read_feed(&page, &ReadLimits::default()).unwrap();
-            if page
-                .entries
-                .iter()
-                .any(|entry| entry.id == entry_id(number))
-            {
-                break;
-            }
-            assert!(begun.elapsed() < PATIENCE, "{number} is never shown");
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
+        feed.shows(number).await;
     }
     // Who waits in vain is told so by us, and not by nginx.
     let head = http.get(feed.emr.recent()).send().await.unwrap();

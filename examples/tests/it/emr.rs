@@ -20,7 +20,19 @@ pub(crate) struct Emr {
 impl Emr {
     /// Starts a server on a free port, and waits until it says that it serves.
     pub(crate) fn start(database: &str, arguments: &[&str]) -> Self {
-        let program = Program::start("feed-server", &with_defaults(database, arguments));
+        Self::of(Program::start(
+            "feed-server",
+            &with_defaults(database, arguments),
+        ))
+    }
+
+    /// Starts a server that may open so many files.
+    pub(crate) fn with_files(files: u32, database: &str, arguments: &[&str]) -> Self {
+        let arguments = with_defaults(database, arguments);
+        Self::of(Program::with_files(files, "feed-server", &arguments))
+    }
+
+    fn of(program: Program) -> Self {
         let address = program.stdout.wait_for("listening on", |lines| {
             let address = lines.first()?.strip_prefix("listening on http://");
             Some(

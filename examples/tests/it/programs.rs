@@ -56,9 +56,22 @@ impl Program {
         finished
     }
 
+    /// Starts an example program that may open so many files.
+    pub(crate) fn with_files(files: u32, name: &'static str, arguments: &[&str]) -> Self {
+        let limited = format!("ulimit -n {files} && exec \"$0\" \"$@\"");
+        let mut command = Command::new("sh");
+        command.args(["-c", &limited]).arg(executable(name));
+        let mut program = Self::spawned(name, command.args(arguments));
+        program.stdout = Output::of(program.child.stdout.take().unwrap());
+        program
+    }
+
     fn spawn(name: &'static str, arguments: &[&str]) -> Self {
-        let mut child = Command::new(executable(name))
-            .args(arguments)
+        Self::spawned(name, Command::new(executable(name)).args(arguments))
+    }
+
+    fn spawned(name: &'static str, command: &mut Command) -> Self {
+        let mut child = command
             .env_remove("RUST_LOG")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -5,6 +5,8 @@
 use chrono::{DateTime, DurationRound, SecondsFormat, TimeDelta, Utc};
 use reqwest::Method;
 use serde_json::json;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpSocket;
 
 use crate::emr::{Emr, entry_id, event, ndjson, sqlite, uuid};
 use crate::programs::Program;
@@ -44,6 +46,32 @@ async fn ends_well_while_a_reader_keeps_its_connection() {
 }
 
 /// Caches hold sealed pages for ever: who changes what is on them is told to empty those.
+/// One that opens all the connections it can, and waits on each, is not let wait by all of them.
+#[tokio::test]
+async fn who_waits_keeps_nobody_out_where_few_files_can_be_opened() {
+    let emr = Emr::with_files(400, "memory:", &[]);
+    let server: std::net::SocketAddr = emr.url("").replace("http://", "").parse().unwrap();
+    let request = format!(
+        "GET /feed/recent HTTP/1.1\r\nHost: {server}\r\nIf-None-Match: *\r\nPrefer: wait=30\r\n\r\n"
+    );
+    let mut greedy = Vec::new();
+    for _ in 0..400 {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        let mut connection = socket.connect(server).await.unwrap();
+        // Those that the server has closed by then take nothing.
+        let _ = connection.write_all(request.as_bytes()).await;
+        greedy.push(connection);
+    }
+    for time in 0..50 {
+        let modest = reqwest::Client::new();
+        let answer = modest.get(emr.url("/feed/recent")).send().await;
+        let answer = answer.unwrap_or_else(|error| panic!("the {time}. time: {error:?}"));
+        assert_eq!(answer.status(), 200);
+    }
+    drop(greedy);
+}
+
 #[tokio::test]
 async fn a_change_of_what_is_on_every_page_is_said() {
     let folder = tempfile::tempdir().unwrap();

@@ -121,7 +121,8 @@ limits! {
     /// longest without a request in hand is closed for it.
     connections, with_connections: usize;
     /// How many of them may come from one client: 1,024 unless set. When it opens one more, one of its
-    /// own is closed for it, as above. A client is an address, or for IPv6 the network (/64) that it
+    /// own is closed for it, as above; and no more than a quarter of all, where files make
+    /// [those](Self::connections) fewer. A client is an address, or for IPv6 the network (/64) that it
     /// is in. Trusted proxies, whose connections are of many clients, are exempt.
     connections_a_client, with_connections_a_client: usize;
     /// How many requests a connection of HTTP/2 may have in hand at once: 100 unless set.
@@ -134,6 +135,24 @@ limits! {
 }
 
 impl ServerLimits {
+    /// With no more connections than there can be. Where that is fewer than were wanted, one client has no
+    /// more than a quarter of them.
+    pub(super) fn lowered_to(self, possible: usize) -> Self {
+        if possible >= self.connections {
+            return self;
+        }
+        let a_client = self.connections_a_client.min((possible / 4).max(1));
+        tracing::warn!(
+            wanted = self.connections,
+            possible,
+            a_client,
+            "the files that the process may open bound the connections: raise that limit (RLIMIT_NOFILE), or \
+             lower that of the server"
+        );
+        self.with_connections(possible)
+            .with_connections_a_client(a_client)
+    }
+
     /// The shortest time after which something has to be done.
     pub(super) fn shortest_time(&self) -> Duration {
         let others = [self.idle_time, self.write_time, self.response_time];

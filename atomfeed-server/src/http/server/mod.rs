@@ -3,7 +3,6 @@
 mod client;
 mod connection;
 mod connections;
-mod descriptors;
 mod limits;
 mod metric;
 mod peer;
@@ -29,6 +28,8 @@ use connections::{Client, Connections};
 use request::Requests;
 use serving::Protocols;
 use transport::Transport;
+
+use super::descriptors;
 
 pub use client::ClientAddress;
 #[cfg(fuzzing)]
@@ -145,8 +146,10 @@ impl FeedServer {
         L: Listener,
         L::Addr: PeerAddress,
     {
-        let mut limits = self.limits;
-        limits = limits.with_connections(descriptors::bound(limits.connections()));
+        let limits = match descriptors::possible_connections() {
+            Some(possible) => self.limits.lowered_to(possible),
+            None => self.limits,
+        };
         let connections = Arc::new(Connections::new(limits));
         let _all = CloseAll(Arc::clone(&connections));
         let protocols = Arc::new(Protocols::new(&limits));
