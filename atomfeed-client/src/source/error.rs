@@ -103,13 +103,19 @@ pub enum FetchError {
         url: String,
     },
     /// The server refused who is logged in, and that may be so for all that is asked for, and pass: the
-    /// password was changed, say, or the server starts. Once it lets in for other things, a further refusal
+    /// password was changed, say, or the server starts. Where it is seen to let in for other things, a refusal
     /// comes as [`Status`](Self::Status) or [`LoginPage`](Self::LoginPage) itself.
     #[cfg(feature = "http")]
     #[error(
-        "the server does not let this user in, maybe nowhere: see whether the password is still right and the          server takes logins"
+        "the server of {url} does not let this user in, there and maybe nowhere: see whether user and password \
+         are still right, and the account is not locked"
     )]
-    NotLetIn(#[source] Box<FetchError>),
+    NotLetIn {
+        /// What was asked for.
+        url: String,
+        /// How it was refused.
+        source: Box<FetchError>,
+    },
     /// TLS cannot be set up.
     #[error("setting up TLS: see that the system has CA certificates (package ca-certificates)")]
     Tls(#[source] Box<dyn Error + Send + Sync>),
@@ -123,8 +129,8 @@ const LONGEST_LOCATION: usize = 500;
 
 impl FetchError {
     /// Whether trying again soon may help: no connection came about or it broke, time ran out, the body
-    /// broke off, logging in failed, nobody may be let in, or the server says that it is busy or that what stands behind it is
-    /// away (408, 429, 502, 503, 504).
+    /// broke off, logging in failed, nobody may be let in, or the server says that it is busy or that what
+    /// stands behind it is away (408, 429, 502, 503, 504).
     ///
     /// Not so for 500, with which servers of this family also answer what they can never give: where a
     /// resource is concerned, that is an affair of its event.
@@ -132,7 +138,7 @@ impl FetchError {
         match self {
             Self::Timeout { .. } | Self::Connection(_) | Self::Body(_) => true,
             #[cfg(feature = "http")]
-            Self::Login { .. } | Self::NotLetIn(_) => true,
+            Self::Login { .. } | Self::NotLetIn { .. } => true,
             Self::Status { status, .. } => matches!(status, 408 | 429 | 502 | 503 | 504),
             _ => false,
         }
@@ -146,7 +152,7 @@ impl FetchError {
             #[cfg(feature = "http")]
             Self::Login { retry_in, .. } => Some(*retry_in),
             #[cfg(feature = "http")]
-            Self::NotLetIn(error) => error.retry_after(),
+            Self::NotLetIn { source, .. } => source.retry_after(),
             _ => None,
         }
     }

@@ -50,7 +50,7 @@ async fn a_login_page_is_not_taken_for_what_was_asked() {
     for path in ["/page", "/away"] {
         let error = resources.get(&emr.url(path)).await.unwrap_err();
         // No other session has let anybody in: that may be so everywhere.
-        let FetchError::NotLetIn(error) = error else {
+        let FetchError::NotLetIn { source: error, .. } = error else {
             panic!("{error:?}");
         };
         assert!(matches!(*error, FetchError::LoginPage { .. }), "{error:?}");

@@ -11,8 +11,8 @@ use atomfeed_client::{
     HttpFeedSource, InProcessFeedSource, PageRequest, PageResponse, Schedule, StartPosition,
     worker_fn,
 };
-use atomfeed_core::{Clock, NewEvent};
 use atomfeed_core::store::{MemoryConnection, MemoryStore};
+use atomfeed_core::{Clock, NewEvent};
 use atomfeed_server::{EventFeedService, FeedRouter, Publisher};
 use axum::Router;
 use chrono::{DateTime, Utc};
@@ -267,7 +267,10 @@ async fn who_waits_goes_on_waiting_over_the_borders_of_time() {
         publish(number).await;
         until(|| numbers(&seen).last() == Some(&number)).await;
         let waited = published.elapsed();
-        assert!(waited <= Duration::from_secs(2), "{minutes} min: {waited:?}");
+        assert!(
+            waited <= Duration::from_secs(2),
+            "{minutes} min: {waited:?}"
+        );
     }
     stop.cancel();
     running.await.unwrap();

@@ -1,12 +1,13 @@
 //! Sessions that end: one login for all who need it, and nothing is lost.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use atomfeed_client::{
     AtomFeedClient, Authenticator, BasicAuth, BearerToken, Event, FetchContent, FetchError,
-    Handled, PreparingWorker, ProcessErrorKind, Resources, WorkerError,
+    Handled, HttpFeedSource, PreparingWorker, ProcessErrorKind, Resources, WorkerError,
 };
 use atomfeed_core::store::conformance::{Harness, SqliteHarness};
 use atomfeed_core::store::{MemoryConnection, MemoryStore};
@@ -76,6 +77,31 @@ async fn a_session_that_is_forbidden_is_one_that_is_over() {
     assert_eq!(emr.sessions(), 2);
 }
 
+/// What is forbidden in one new session is so for good, as a rule. Where that session is over, too, nothing
+/// else is let in by it, and then it may pass.
+#[tokio::test]
+async fn a_session_that_is_over_forbids_nothing_for_good() {
+    let emr = Emr::open_mrs(3).await;
+    emr.serve_numbers("/openmrs/patient/", 0..64, forbidden);
+    let resources = emr.resources(open_mrs());
+    fetch_all(&emr, &resources, "/openmrs/patient/", 0..2).await;
+    let mut fetching = JoinSet::new();
+    for number in 0..64 {
+        let url = emr.url(&format!("/openmrs/patient/{number}"));
+        let resources = resources.clone();
+        fetching.spawn(async move {
+            loop {
+                match resources.get(&url).await {
+                    Ok(resource) => return resource.json::<u32>().unwrap(),
+                    Err(error) => assert!(error.is_transient(), "{error:?}"),
+                }
+            }
+        });
+    }
+    let fetched: HashSet<_> = fetching.join_all().await.into_iter().collect();
+    assert_eq!(fetched, (0..64).collect());
+}
+
 /// One new session is tried; then it is what the server says.
 #[tokio::test]
 async fn what_is_forbidden_stays_so() {
@@ -107,19 +133,20 @@ async fn what_is_forbidden_stays_so() {
         fetch_all(&emr, &resources, "/openmrs/patient/", 0..1).await;
         for _ in 0..3 {
             let error = resources.get(&emr.url(path)).await.unwrap_err();
-            // That nobody is let in by 401 may pass.
-            assert_eq!(error.is_transient(), path == "/openmrs/odd", "{error:?}");
+            // What was had before still is: it is for this alone.
+            assert!(
+                matches!(
+                    error,
+                    FetchError::Status {
+                        status: 401 | 403,
+                        ..
+                    }
+                ),
+                "{error:?}"
+            );
             assert_eq!(emr.sessions(), sessions);
         }
     }
-    // It was for that alone.
-    fetch_all(&emr, &resources, "/openmrs/patient/", 0..1).await;
-    let error = resources.get(&emr.url("/openmrs/odd")).await.unwrap_err();
-    assert!(
-        matches!(error, FetchError::Status { status: 401, .. }),
-        "{error:?}"
-    );
-    assert_eq!(emr.sessions(), 3);
 }
 
 /// However busy it is beside that: each login would hold up everybody.
@@ -194,6 +221,7 @@ async fn of_three(login: impl Authenticator) -> (Emr, AtomFeedClient<MemoryConne
     let worker = Fetches(source.resources());
     let client = AtomFeedClient::builder(feed, source)
         .wait_out(Duration::ZERO, Duration::ZERO, Duration::MAX)
+        .prepare_ahead(1)
         .build(MemoryStore::new(), worker);
     (emr, client)
 }
@@ -240,25 +268,98 @@ async fn a_server_that_lets_nobody_in_is_waited_for() {
     check(open_elis(), login_page).await;
 }
 
+/// What was had before is asked for again, to see whose affair a refusal is. Pages say nothing of that: they
+/// may be open to all.
+#[tokio::test]
+async fn a_feed_for_all_says_nothing_of_who_is_let_in_to_the_rest() {
+    async fn check(login: impl Authenticator, refusal: fn(&str) -> Answer) {
+        let (emr, client) = of_three(login).await;
+        emr.server.answer("/openmrs/patient/1", refusal(""));
+        let zero = emr.server.answer_of("/openmrs/patient/0");
+        let asked = Arc::new(Mutex::new(0));
+        let counted = Arc::clone(&asked);
+        // From its second time on, it is refused, too.
+        emr.server.answer_by("/openmrs/patient/0", move |request| {
+            *counted.lock().unwrap() += 1;
+            match *counted.lock().unwrap() {
+                1 => zero(request),
+                _ => refusal(""),
+            }
+        });
+        for _ in 0..5 {
+            let error = client.process_events().await.unwrap_err();
+            assert!(
+                matches!(error.kind(), ProcessErrorKind::Waiting { .. }),
+                "{error:?}"
+            );
+        }
+        assert!(*asked.lock().unwrap() > 1);
+        let one = Answer::ok("application/json", "1");
+        emr.server.answer("/openmrs/patient/1", one);
+        let processed = client.process_events().await.unwrap();
+        assert_eq!((processed.applied, processed.failed), (2, 0));
+    }
+    check(BasicAuth::new("atomfeed", "hunter2"), unauthorized).await;
+    check(BasicAuth::new("atomfeed", "hunter2"), forbidden).await;
+    check(open_mrs(), unauthorized).await;
+    check(open_mrs(), forbidden).await;
+    check(open_elis(), login_page).await;
+}
+
 /// Where others are let in, it is an affair of the event: it is parked, and the others go on.
 #[tokio::test]
 async fn what_alone_is_refused_holds_nobody_up() {
     async fn check(login: impl Authenticator, refusal: fn(&str) -> Answer, logins: u32) {
         let (emr, client) = of_three(login).await;
         emr.server.answer("/openmrs/patient/1", refusal(""));
-        let error = client.process_events().await.unwrap_err();
-        assert!(
-            matches!(error.kind(), ProcessErrorKind::Waiting { .. }),
-            "{error:?}"
-        );
-        assert_eq!(error.processed().applied, 1);
         let processed = client.process_events().await.unwrap();
-        assert_eq!((processed.applied, processed.failed), (1, 1));
+        assert_eq!((processed.applied, processed.failed), (2, 1));
         assert_eq!(emr.sessions(), logins);
     }
     check(BasicAuth::new("atomfeed", "hunter2"), unauthorized, 0).await;
+    check(BasicAuth::new("atomfeed", "hunter2"), forbidden, 0).await;
     check(open_mrs(), unauthorized, 2).await;
+    check(open_mrs(), forbidden, 2).await;
     check(open_elis(), login_page, 2).await;
+}
+
+/// Also where it is the first thing of all that is asked for: the pages say that, where nothing else does.
+#[tokio::test]
+async fn what_is_refused_at_first_holds_nobody_up_for_long() {
+    let (emr, client) = of_three(open_mrs()).await;
+    emr.server
+        .answer("/openmrs/patient/0", Answer::status("401 Unauthorized", ""));
+    let error = client.process_events().await.unwrap_err();
+    assert!(
+        matches!(error.kind(), ProcessErrorKind::Waiting { .. }),
+        "{error:?}"
+    );
+    let processed = client.process_events().await.unwrap();
+    assert_eq!((processed.applied, processed.failed), (2, 1));
+}
+
+/// The feed is at one server, and what its events name at another, which refuses one of them.
+#[tokio::test]
+async fn what_is_refused_elsewhere_holds_nobody_up() {
+    let (emr, _) = of_three(open_mrs()).await;
+    let other = Emr::open_mrs(100).await;
+    other.serve_numbers("/openmrs/patient/", 0..3, unauthorized);
+    other
+        .server
+        .answer("/openmrs/patient/1", Answer::status("401 Unauthorized", ""));
+    let feed = emr.server.url("/openmrs/feed/recent").parse().unwrap();
+    let elsewhere = other.url("/openmrs/");
+    let source = HttpFeedSource::builder(&feed)
+        .with_login(open_mrs())
+        .allow_origin(&elsewhere)
+        .with_login_at(&elsewhere, open_mrs());
+    let source = source.build().unwrap();
+    let resources = source.resources().with_base(elsewhere);
+    let client = AtomFeedClient::builder(feed, source)
+        .wait_out(Duration::ZERO, Duration::ZERO, Duration::MAX)
+        .build(MemoryStore::new(), Fetches(resources));
+    let processed = client.process_events().await.unwrap();
+    assert_eq!((processed.applied, processed.failed), (2, 1));
 }
 
 #[tokio::test]

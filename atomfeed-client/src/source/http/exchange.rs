@@ -8,6 +8,7 @@ use url::{Origin, Url};
 
 use super::builder::Settings;
 use super::realm::Realm;
+use super::session::Session;
 use super::wire::Wire;
 use crate::FetchError;
 use crate::source::headers::{self, is_redirect};
@@ -20,6 +21,9 @@ const MOST_SESSIONS: u32 = 10;
 /// How often it logs in itself for that: once, and once more where others have used that session up before it
 /// came to its turn. The other sessions are those that others began.
 const MOST_OWN_LOGINS: u32 = 2;
+
+/// The same where it is told that it is forbidden: as a rule it is, in every session.
+const MOST_OWN_LOGINS_IF_FORBIDDEN: u32 = 1;
 
 /// Gets what is at an address: at an origin that may be asked, logged in there, and, where that is
 /// allowed, elsewhere if it is said to be there. Feeds and what their events name are got by the same.
@@ -39,6 +43,8 @@ pub(crate) struct Ask {
     pub(crate) follow_redirect: bool,
     /// Whether it is an answer that nothing has changed.
     pub(crate) may_be_unchanged: bool,
+    /// Whether it is what an event names, and no page.
+    pub(crate) is_resource: bool,
 }
 
 /// What was got, with status 200, or 304 where that is an answer.
@@ -143,27 +149,32 @@ impl Exchange {
             let answer = AnswerHead::new(&reached, response.status(), response.headers());
             if !realm.is_refused(&answer) {
                 in_flight.is_served();
+                if ask.is_resource && response.status() == StatusCode::OK {
+                    realm.has_let_in(&reached, &ask.headers);
+                }
                 return Ok(response);
             }
             drop(in_flight);
-            // What is forbidden stays so in one more session; the others may have ended by what others
-            // asked in them.
-            let (limit, is_known) = match response.status() {
-                StatusCode::FORBIDDEN => (2, false),
-                _ => (MOST_SESSIONS, session.refuses_nothing_else(&reached)),
+            let (most_own_logins, is_known) = match response.status() {
+                StatusCode::FORBIDDEN => (MOST_OWN_LOGINS_IF_FORBIDDEN, false),
+                _ => (MOST_OWN_LOGINS, session.refuses_nothing_else(&reached)),
             };
             let may_help = !is_known && realm.can_log_in_again() && session.may_be_over();
-            if !may_help || sessions >= limit {
-                return self.refused(reached, response, is_known).await;
+            if !may_help || sessions >= MOST_SESSIONS {
+                return self
+                    .refused(realm, &session, reached, response, is_known)
+                    .await;
             }
-            let next = if own_logins < MOST_OWN_LOGINS {
+            let next = if own_logins < most_own_logins {
                 let granted = realm.log_in_after(Some(&session), &self.wire, &origin);
                 Some(granted.await?)
             } else {
                 realm.begun_after(&session).await
             };
             let Some(granted) = next else {
-                return self.refused(reached, response, is_known).await;
+                return self
+                    .refused(realm, &session, reached, response, is_known)
+                    .await;
             };
             own_logins += u32::from(granted.by_own_login);
             session = granted.session;
@@ -171,31 +182,55 @@ impl Exchange {
         }
     }
 
-    /// What a refusal means that no other session has mended: where it is known that it is of this alone, that.
+    /// What a refusal means that no other session has mended: where it is of this alone, that.
     async fn refused(
         &self,
+        realm: &Realm,
+        session: &Session,
         reached: Url,
         response: Response<Body>,
         is_known: bool,
     ) -> Result<Response<Body>, FetchError> {
         let (status, headers) = (response.status(), response.headers().clone());
-        let error = match status {
-            StatusCode::UNAUTHORIZED => {
+        let is_login = status == StatusCode::OK || is_redirect(status);
+        let is_alone = match self.lets_others_in(realm, session, &reached).await {
+            Some(lets_in) => lets_in,
+            // What is forbidden mostly is so for this user, and for nothing else.
+            None => is_known || !is_login && status != StatusCode::UNAUTHORIZED,
+        };
+        let url = reached.to_string();
+        let error = match is_login {
+            true => FetchError::LoginPage { url: url.clone() },
+            // It says by itself what it is.
+            false if is_alone => return Ok(response),
+            false => {
                 let body = self.wire.beginning(response).await;
                 FetchError::status(status.as_u16(), &headers, &body)
             }
-            StatusCode::OK => FetchError::LoginPage {
-                url: reached.into(),
-            },
-            _ if is_redirect(status) => FetchError::LoginPage {
-                url: reached.into(),
-            },
-            // Others say by themselves what they are.
-            _ => return Ok(response),
         };
-        Err(match is_known {
+        Err(match is_alone {
             true => error,
-            false => FetchError::NotLetIn(Box::new(error)),
+            false => FetchError::NotLetIn {
+                url,
+                source: Box::new(error),
+            },
         })
+    }
+
+    /// Whether a session still lets in for what the server was asked for before, and gave; `None` where it has
+    /// given nothing, or cannot be asked.
+    async fn lets_others_in(
+        &self,
+        realm: &Realm,
+        session: &Session,
+        refused: &Url,
+    ) -> Option<bool> {
+        let (url, headers) = realm.let_in_beside(refused)?;
+        let sent = self
+            .wire
+            .send(Method::GET, &url, headers, Bytes::new(), session);
+        let response = sent.await.ok()?;
+        let answer = AnswerHead::new(&url, response.status(), response.headers());
+        Some(!realm.is_refused(&answer))
     }
 }

@@ -77,6 +77,7 @@ impl FeedSource for HttpFeedSource {
             follow_redirect: page.follow_redirect,
             may_be_unchanged: headers.contains_key(IF_NONE_MATCH),
             headers,
+            is_resource: false,
         };
         let got = self.exchange.get(&ask).await?;
         let response = match got.status {

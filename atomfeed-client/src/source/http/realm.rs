@@ -1,7 +1,9 @@
+use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::FutureExt;
+use http::HeaderMap;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::Instrument;
@@ -17,6 +19,9 @@ use crate::source::login::{AnswerHead, Authenticator, LoginDoor, LoginError};
 pub(super) struct Realm {
     authenticator: Option<Arc<dyn Authenticator>>,
     session: Mutex<Option<Arc<Session>>>,
+    /// What events named and was had last, with the headers it was asked for with: two, so that there is
+    /// another one than whichever is refused.
+    let_in: Mutex<VecDeque<(Url, HeaderMap)>>,
     /// Held by who logs in. It is what makes it one login however many need one, and so it is held, as
     /// nothing else is, while something is asked over the network.
     logins: Arc<tokio::sync::Mutex<Logins>>,
@@ -50,6 +55,7 @@ impl Realm {
         Self {
             authenticator,
             session: Mutex::new(session),
+            let_in: Mutex::default(),
             logins: Arc::default(),
         }
     }
@@ -179,6 +185,20 @@ impl Realm {
         Ok(Arc::new(session))
     }
 
+    /// What an event names was had.
+    pub(super) fn has_let_in(&self, url: &Url, headers: &HeaderMap) {
+        let mut let_in = self.let_in.lock().unwrap_or_else(PoisonError::into_inner);
+        let_in.retain(|(other, _)| other != url);
+        let_in.truncate(1);
+        let_in.push_front((url.clone(), headers.clone()));
+    }
+
+    /// What another event than this one named and was had last. Pages are no witness: they may be open to all.
+    pub(super) fn let_in_beside(&self, refused: &Url) -> Option<(Url, HeaderMap)> {
+        let let_in = self.let_in.lock().unwrap_or_else(PoisonError::into_inner);
+        let_in.iter().find(|(url, _)| url != refused).cloned()
+    }
+
     fn current(&self) -> Option<Arc<Session>> {
         let session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
         session.clone()
@@ -204,7 +224,6 @@ mod tests {
     use std::time::Duration;
 
     use async_trait::async_trait;
-    use http::HeaderMap;
 
     use super::*;
     use crate::source::HttpFeedSource;

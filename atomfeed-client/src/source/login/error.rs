@@ -75,13 +75,15 @@ pub enum LoginError {
     /// The server could not be asked.
     #[error("the login was not answered")]
     Fetch(#[from] FetchError),
-    /// What an authenticator of one's own says.
-    #[error("the authenticator failed")]
+    /// What an authenticator of one's own says. It is tried again soon, and so a refusal must not be this, but
+    /// [`Refused`](Self::Refused): accounts are locked after a few.
+    #[error("the authenticator failed; what it is made of says more")]
     Other(#[source] Box<dyn Error + Send + Sync>),
 }
 
 impl LoginError {
-    /// An error of an authenticator of one's own. It must not show a secret.
+    /// An error of an authenticator of one's own, other than that a password was refused. It must not show a
+    /// secret.
     pub fn other(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::Other(error.into())
     }
@@ -96,6 +98,7 @@ impl LoginError {
         !matches!(
             self,
             Self::Fetch(_)
+                | Self::Other(_)
                 | Self::Answered {
                     status: 500..|429| 408
                 }

@@ -29,8 +29,10 @@ pub use openmrs::OpenMrsSession;
 /// A source asks it before the first request to an origin, and again when an answer
 /// [says](Self::is_refused) that the session is over: once, however many requests that meets, each of
 /// which is then sent again. A login that fails fails all that wait for it, and is not tried again at
-/// once: after 30 seconds at first and 15 minutes at last where it was [refused](LoginError::Refused), else after
-/// one second and 60; by chance up to twice as long, and no earlier than the server asks.
+/// once: after one second at first and 60 at last where the server [could not be asked](LoginError::Fetch), is
+/// busy (408, 429, 5xx), or an authenticator of one's own [failed](LoginError::Other). After everything else
+/// the password may have been refused, and too many refusals lock the account: then it is 30 seconds, and 15
+/// minutes. It is by chance up to twice as long, and no earlier than the server asks.
 ///
 /// ```
 /// use async_trait::async_trait;

@@ -168,6 +168,7 @@ impl Resources {
             headers: HeaderMap::from_iter([(ACCEPT, self.accept.clone())]),
             follow_redirect: false,
             may_be_unchanged: false,
+            is_resource: true,
         };
         let mut delays = self.delays();
         let mut attempt = 1;
@@ -214,7 +215,7 @@ impl Resources {
 fn is_passing(error: &FetchError) -> bool {
     let is_spaced = matches!(
         error,
-        FetchError::Timeout { .. } | FetchError::Login { .. } | FetchError::NotLetIn(_)
+        FetchError::Timeout { .. } | FetchError::Login { .. } | FetchError::NotLetIn { .. }
     );
     error.is_transient() && !is_spaced
 }
