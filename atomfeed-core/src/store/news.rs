@@ -12,7 +12,8 @@ pub trait NewsListener: Send {
     ///
     /// # Errors
     ///
-    /// When the database is away; called again, it tries to reach it.
+    /// When the database is away, or the connection to it was lost: [`FeedStore::listen`](super::FeedStore::listen)
+    /// anew.
     ///
     /// # Cancel safety
     ///

@@ -11,7 +11,7 @@ use crate::chunking::ChunkingHistory;
 pub enum RenderedBefore {
     /// At the same public URL, with something else.
     Otherwise,
-    /// At this public URL, among others perhaps, and not at the one that is theirs now.
+    /// At this public URL, which is not the one that is theirs now.
     At(String),
 }
 
@@ -62,8 +62,8 @@ pub trait UpkeepStore: Send + Sync + 'static {
     /// [`StoreErrorKind::Refused`](super::StoreErrorKind::Refused) on tables that may not be pruned.
     async fn delete_events(&self, ids: &[i64]) -> StoreResult<()>;
 
-    /// Keeps what the pages at a public URL are rendered with, and says how that was before, if it was
-    /// otherwise: caches may hold such pages for ever.
+    /// Keeps at which public URL pages are rendered, and with what, and says how that was when it was kept
+    /// last, if it was otherwise: caches may hold such pages for ever.
     async fn keep_fingerprint(
         &self,
         public_url: &str,

@@ -30,6 +30,21 @@ pub enum ArchiveError {
         /// The public URL of the feed that was exported there.
         public_url: String,
     },
+    /// The pages of the archive were exported for everyone, and those of the feed are not for everyone.
+    #[error(
+        "pages under {under} were exported for everyone, with Cache-Control: {cache_control}, and are for those \
+         who are let in now: see that what serves them lets nobody else in; set their Cache-Control anew where \
+         the object store keeps one, and empty the caches that may have them; then remove {configuration}, and \
+         export again"
+    )]
+    WereForEveryone {
+        /// What the archive lies under.
+        under: String,
+        /// What its pages carry.
+        cache_control: String,
+        /// Where it is written down.
+        configuration: String,
+    },
     /// The archive has another page than the feed.
     #[error(
         "page {page} of the feed of {scope} is another one in the archive ({path}) than in the feed: the \

@@ -1,6 +1,6 @@
 //! The pages of one feed, exported.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use atomfeed_core::FeedScope;
@@ -28,8 +28,8 @@ pub(super) enum AlreadyThere {
     /// Some of the next may be: who wrote them was ended before it wrote that down. They are looked for
     /// until as many in a row are missing as are written at once.
     Next { missing: AtomicUsize },
-    /// These are, with so many bytes.
-    These(HashMap<u64, u64>),
+    /// These are.
+    These(HashSet<u64>),
 }
 
 /// What has become of a page.
@@ -122,26 +122,25 @@ impl ExportedFeed<'_> {
         body: &Bytes,
         there: &AlreadyThere,
     ) -> Result<Option<Made>, ArchiveError> {
-        let is_same = match there {
-            AlreadyThere::None => return Ok(None),
-            AlreadyThere::These(pages) => match pages.get(&number) {
-                None => return Ok(None),
-                Some(size) => *size == body.len() as u64,
-            },
+        let may_be_there = match there {
+            AlreadyThere::None => false,
+            AlreadyThere::These(pages) => pages.contains(&number),
             AlreadyThere::Next { missing } => {
-                if missing.load(Ordering::Relaxed) >= self.archive.at_once {
-                    return Ok(None);
-                }
-                let path = Place::page(&self.folder, number);
-                let Some(there) = self.archive.objects.get(&path).await? else {
-                    missing.fetch_add(1, Ordering::Relaxed);
-                    return Ok(None);
-                };
-                missing.store(0, Ordering::Relaxed);
-                there == *body
+                missing.load(Ordering::Relaxed) < self.archive.at_once
             }
         };
-        Ok(Some(match is_same {
+        if !may_be_there {
+            return Ok(None);
+        }
+        let path = Place::page(&self.folder, number);
+        let found = self.archive.objects.get(&path).await?;
+        if let AlreadyThere::Next { missing } = there {
+            match found {
+                Some(_) => missing.store(0, Ordering::Relaxed),
+                None => drop(missing.fetch_add(1, Ordering::Relaxed)),
+            }
+        }
+        Ok(found.map(|found| match found == *body {
             true => Made::Before,
             false => Made::IsAnother,
         }))

@@ -66,6 +66,7 @@ pub struct Archive {
     service: EventFeedService,
     objects: Objects,
     place: Place,
+    audience: Audience,
     headers: [(Attribute, String); 2],
     at_once: usize,
     known: Mutex<Known>,
@@ -112,6 +113,7 @@ impl Archive {
             service,
             objects: Objects::of(store),
             place,
+            audience: Audience::default(),
             headers: headers(Audience::default()),
             at_once: 8,
             known: Mutex::default(),
@@ -133,6 +135,7 @@ impl Archive {
     /// [only those who are let in](Audience::WhoIsLetIn). It is for what serves them to let nobody else in.
     #[must_use]
     pub fn with_audience(mut self, audience: Audience) -> Self {
+        self.audience = audience;
         self.headers = headers(audience);
         self
     }
@@ -151,6 +154,7 @@ impl Archive {
     /// # Errors
     ///
     /// [`ArchiveError::OtherConfiguration`] when the pages there are rendered otherwise.
+    /// [`ArchiveError::WereForEveryone`] when they may be kept by whom these are not for.
     /// [`ArchiveError::AnotherPage`] when a page there is another than the feed has; other feeds are
     /// exported all the same. Else when the database or the object store fails; what was exported stays.
     ///
@@ -161,8 +165,8 @@ impl Archive {
         self.export_what_lacks(false).await
     }
 
-    /// As [`export`](Self::export), without relying on what is written down: all objects are listed, and
-    /// pages that somebody has removed are exported anew.
+    /// As [`export`](Self::export), without relying on what is written down: all objects are listed, those
+    /// that are there are read and compared, and pages that somebody has removed are exported anew.
     ///
     /// # Errors
     ///
@@ -209,7 +213,8 @@ impl Archive {
             });
         }
         known.exported = None;
-        progress::settle_configuration(&self.objects, &self.place, self.service.config()).await?;
+        let config = self.service.config();
+        progress::settle_configuration(&self.objects, &self.place, config, self.audience).await?;
         let mut run = Run::begin(self, &mut known, mends).await?;
         let mut failed = None;
         for scope in self.feeds().await? {

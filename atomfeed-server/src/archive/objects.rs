@@ -1,6 +1,6 @@
 //! An object store, as far as an archive needs one.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -142,11 +142,11 @@ impl Objects {
         }
     }
 
-    /// How many bytes each page in a folder has, by its number.
-    pub(super) async fn pages(&self, folder: &Path) -> Result<HashMap<u64, u64>, ArchiveError> {
+    /// The numbers of the pages in a folder.
+    pub(super) async fn pages(&self, folder: &Path) -> Result<HashSet<u64>, ArchiveError> {
         let prefix = Some(folder).filter(|folder| !folder.is_root());
         let mut objects = self.store.list(prefix);
-        let mut pages = HashMap::new();
+        let mut pages = HashSet::new();
         let listing = |error| failed("listing", folder, error);
         while let Some(object) = objects.try_next().await.map_err(listing)? {
             // What lies deeper is of others.
@@ -154,7 +154,7 @@ impl Objects {
             if let (Some(name), None) = (names.next(), names.next())
                 && let Ok(number) = name.as_ref().parse()
             {
-                pages.insert(number, object.size);
+                pages.insert(number);
             }
         }
         Ok(pages)

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::ArchiveError;
 use super::objects::{Made, Objects};
 use super::place::Place;
-use crate::FeedConfig;
+use crate::{Audience, FeedConfig};
 
 const CONFIGURATION: &str = "configuration.json";
 const PROGRESS: &str = "progress.json";
@@ -19,6 +19,9 @@ const PROGRESS: &str = "progress.json";
 struct Configuration {
     public_url: String,
     fingerprint: String,
+    /// What they carry; none in archives that did not write it down.
+    #[serde(default)]
+    cache_control: Option<String>,
 }
 
 /// How far the pages of each feed have come: all up to and including that number are there, or cannot be.
@@ -75,16 +78,19 @@ impl Progress {
 }
 
 /// Sees to it that an archive is of one configuration: writes that of the feed down, or refuses it where
-/// there is another.
+/// there is another. Pages that were for few may be followed by pages that are for all, but not the other way
+/// round.
 pub(super) async fn settle_configuration(
     objects: &Objects,
     place: &Place,
     config: &FeedConfig,
+    audience: Audience,
 ) -> Result<(), ArchiveError> {
     let path = place.own(CONFIGURATION);
     let own = Configuration {
         public_url: config.base().to_owned(),
         fingerprint: config.fingerprint().to_string(),
+        cache_control: Some(audience.of_sealed_pages()),
     };
     let there = match objects.get(&path).await? {
         Some(there) => there,
@@ -95,12 +101,24 @@ pub(super) async fn settle_configuration(
         },
     };
     let there: Option<Configuration> = serde_json::from_slice(&there).ok();
-    match there {
-        Some(there) if there.fingerprint == own.fingerprint => Ok(()),
-        there => Err(ArchiveError::OtherConfiguration {
+    let there = match there {
+        Some(there) if there.fingerprint == own.fingerprint => there,
+        there => {
+            return Err(ArchiveError::OtherConfiguration {
+                under: place.to_string(),
+                public_url: there.map_or_else(|| "some feed".to_owned(), |there| there.public_url),
+            });
+        }
+    };
+    let for_all = Audience::Everyone.of_sealed_pages();
+    match there.cache_control {
+        before if before == own.cache_control => Ok(()),
+        Some(before) if before == for_all => Err(ArchiveError::WereForEveryone {
             under: place.to_string(),
-            public_url: there.map_or_else(|| "some feed".to_owned(), |there| there.public_url),
+            cache_control: before,
+            configuration: path.to_string(),
         }),
+        _ => objects.write(&path, json(&own)).await,
     }
 }
 

@@ -68,8 +68,14 @@ pub(super) struct Kept {
 /// Held by who renders.
 #[derive(Debug, Default)]
 struct Turn {
-    /// When a store has failed whoever had the turn.
-    failed: Option<Instant>,
+    /// When a store could not be asked for a page, and which one.
+    failed: Option<(Instant, u64)>,
+}
+
+/// The turn of one page.
+struct Turning<'a> {
+    turn: AsyncMutexGuard<'a, Turn>,
+    page: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -354,24 +360,31 @@ impl KeptPages {
 
     /// The turn to render a page. Who has waited for it while the store failed somebody else does not try
     /// again what takes as long to fail: of many, all would wait for each other.
-    async fn turn(&self, key: &Key) -> Result<AsyncMutexGuard<'_, Turn>, FeedError> {
-        let place = self.hasher.hash_one((&key.scope, key.asked)) as usize % AT_ONCE;
+    async fn turn(&self, key: &Key) -> Result<Turning<'_>, FeedError> {
+        let page = self.hasher.hash_one((&key.scope, key.asked));
         let asked = Instant::now();
-        let turn = self.rendering[place].lock().await;
+        let turn = self.rendering[page as usize % AT_ONCE].lock().await;
         match turn.failed {
-            Some(failed) if failed > asked => Err(FeedError::Store(StoreError::new(
-                StoreErrorKind::Unavailable,
-                "waiting for a page that somebody else has asked for: the store has failed them",
-            ))),
-            _ => Ok(turn),
+            Some((at, failed)) if at > asked && failed == page => {
+                let of = &key.scope;
+                Err(FeedError::Store(StoreError::new(
+                    StoreErrorKind::Unavailable,
+                    format!(
+                        "waiting for a page of the feed of {of} that others have asked for, too: the \
+                         database could not be asked for it; try again in a moment"
+                    ),
+                )))
+            }
+            _ => Ok(Turning { turn, page }),
         }
     }
 }
 
-impl Turn {
+impl Turning<'_> {
     fn note<T>(&mut self, done: Result<T, FeedError>) -> Result<T, FeedError> {
-        if matches!(&done, Err(FeedError::Store(_))) {
-            self.failed = Some(Instant::now());
+        if matches!(&done, Err(FeedError::Store(error)) if error.kind() == StoreErrorKind::Unavailable)
+        {
+            self.turn.failed = Some((Instant::now(), self.page));
         }
         done
     }

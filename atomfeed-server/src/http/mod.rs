@@ -83,7 +83,8 @@ pub use server::{ClientAddress, FeedServer, PeerAddress, ServerLimits};
 ///
 /// Answers can be asked for on conditions, and are compressed (gzip, zstd). A page that has a successor
 /// is rendered once, kept, and says of itself that it never changes; one that still changes may be kept
-/// for [a moment](Self::with_freshness). Who may keep them is for the [audience](Self::with_audience) to
+/// for [a moment](Self::with_freshness). A category may be asked for in any spelling that the database takes
+/// for the same; in another than the one of its links, a page is rendered for each request, and not compressed. Who may keep them is for the [audience](Self::with_audience) to
 /// say. A request for `recent` with `If-None-Match` and `Prefer: wait=N` (RFC 7240) is held until there
 /// is something new, or N seconds are over.
 #[derive(Debug, Clone)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use atomfeed_core::store::{NewsListener, StoreError, StoreResult};
 use tokio::sync::{Mutex as AsyncMutex, watch};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::EventFeedService;
@@ -19,6 +19,9 @@ const LINGERS: Duration = Duration::from_secs(60);
 
 /// How soon it is tried again to listen to a database that was away.
 const LISTENS_AGAIN: Duration = Duration::from_secs(5);
+
+/// How long it is listened over one connection.
+const LISTENS_ANEW: Duration = Duration::from_secs(300);
 
 /// The moments of a service.
 #[derive(Debug)]
@@ -191,7 +194,8 @@ struct Ear {
 enum Far {
     /// It is about to listen; that takes as long as it takes, whatever is heard meanwhile.
     Begins(BoxFuture<StoreResult<Box<dyn NewsListener>>>),
-    Listens(Box<dyn NewsListener>),
+    /// It listens, until then: of a connection that has silently gone, nothing is heard for ever.
+    Listens(Box<dyn NewsListener>, Instant),
 }
 
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -229,17 +233,26 @@ impl Far {
 
     async fn hears(&mut self, service: &EventFeedService) {
         let heard = match self {
-            Self::Listens(listener) => listener.heard().await,
+            Self::Listens(listener, until) => match timeout_at(*until, listener.heard()).await {
+                Ok(heard) => heard,
+                Err(_) => {
+                    *self = Self::begins(service.clone(), Instant::now());
+                    Ok(())
+                }
+            },
             Self::Begins(listening) => listening.await.map(|listener| {
                 // What came before is looked for now.
-                *self = Self::Listens(listener);
+                *self = Self::Listens(listener, Instant::now() + LISTENS_ANEW);
             }),
         };
         if let Err(error) = heard {
             let error = &error as &dyn std::error::Error;
             tracing::warn!(
                 error,
-                "nothing is heard of events of other processes for now"
+                again_in = ?LISTENS_AGAIN,
+                "nothing is heard of events of other processes for now: they are looked for instead, and \
+                 who waits for one has it a moment later; see that the database can be reached and has a \
+                 connection to spare"
             );
             *self = Self::begins(service.clone(), Instant::now() + LISTENS_AGAIN);
         }

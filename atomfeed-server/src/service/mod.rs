@@ -263,7 +263,7 @@ async fn look_at_fingerprint(store: &impl FeedStore, config: &FeedConfig) {
         Ok(Some(RenderedBefore::At(before))) => tracing::warn!(
             url,
             before,
-            "pages of this feed were at another public URL before, or are there, too; if that was \
+            "pages of this feed were at another public URL before, or are served there, too; if that was \
              changed, empty the caches in front of it, and export its archive anew: links on sealed \
              pages lead to where the feed was"
         ),

@@ -39,9 +39,11 @@ pub(crate) struct Logged {
 }
 
 impl Front {
-    /// `None`, having said why, where there is no nginx.
+    /// `None`, having said why, where there is no nginx; where there must be one, ATOMFEED_NGINX is set.
     pub(crate) fn new() -> Option<Self> {
         let Some(program) = program() else {
+            let is_wanted = std::env::var_os("ATOMFEED_NGINX").is_some();
+            assert!(!is_wanted, "ATOMFEED_NGINX is set, and there is no nginx");
             println!("nothing is tested: there is no nginx; on Debian, install nginx-light");
             return None;
         };

@@ -184,7 +184,7 @@ pub async fn ids_continue_after_the_lost_ones<H: Harness>(harness: &H) {
     assert_eq!(position.expect("read"), hole.end);
 }
 
-/// What pages are rendered with is kept by public URL, however long that is; another is told once.
+/// Where pages are rendered, and with what, is kept, however long the URL; what is otherwise is told once.
 pub async fn another_fingerprint_is_noticed_once<H: Harness>(harness: &H) {
     let store = harness.store().await;
     let urls = [
@@ -192,9 +192,9 @@ pub async fn another_fingerprint_is_noticed_once<H: Harness>(harness: &H) {
         format!("http://emr/{}", "é".repeat(3_000)),
     ];
     let otherwise = || Some(RenderedBefore::Otherwise);
-    for (n, url) in urls.iter().enumerate() {
-        // The second is new, where there was another.
-        let elsewhere = (n == 1).then(|| RenderedBefore::At(urls[0].clone()));
+    let (here, there) = (&urls[0], &urls[1]);
+    for (url, left) in [(here, None), (there, Some(here)), (here, Some(there))] {
+        let elsewhere = left.map(|url| RenderedBefore::At(url.clone()));
         for (fingerprint, before) in [
             ("a", elsewhere),
             ("a", None),

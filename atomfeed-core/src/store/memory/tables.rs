@@ -27,7 +27,7 @@ pub(super) struct Tables {
     pub(super) holes: BTreeMap<(String, i64), Hole>,
     pub(super) revision: u64,
     /// By public URL.
-    pub(super) fingerprints: BTreeMap<String, String>,
+    pub(super) fingerprint: Option<(String, String)>,
     pub(super) offset_markers: BTreeMap<String, OffsetMarker>,
     pub(super) markers: BTreeMap<String, Marker>,
     pub(super) failed: BTreeMap<i64, FailedEvent>,

@@ -37,12 +37,12 @@ impl UpkeepStore for MemoryStore {
         fingerprint: &str,
     ) -> StoreResult<Option<RenderedBefore>> {
         let mut tables = self.shared.write();
-        let fingerprints = &mut tables.fingerprints;
-        let other = fingerprints.keys().next().cloned();
-        let before = fingerprints.insert(public_url.to_owned(), fingerprint.to_owned());
+        let now = (public_url.to_owned(), fingerprint.to_owned());
+        let before = tables.fingerprint.replace(now);
         Ok(match before {
-            Some(before) => (before != fingerprint).then_some(RenderedBefore::Otherwise),
-            None => other.map(RenderedBefore::At),
+            None => None,
+            Some((url, _)) if url != public_url => Some(RenderedBefore::At(url)),
+            Some((_, before)) => (before != fingerprint).then_some(RenderedBefore::Otherwise),
         })
     }
 

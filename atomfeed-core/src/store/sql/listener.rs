@@ -7,7 +7,7 @@ use sqlx::postgres::PgListener;
 
 use super::SqlStore;
 use super::error::Doing;
-use crate::store::{NewsListener, StoreResult};
+use crate::store::{NewsListener, StoreError, StoreErrorKind, StoreResult};
 
 /// The channel on which a sequencer tells, in the transaction in which it moves events, the schema.
 pub(super) const CHANNEL: &str = "atomfeed";
@@ -32,6 +32,8 @@ impl PostgresListener {
             .connect_lazy_with(options);
         let mut listener = PgListener::connect_with(&pool).await.doing(doing)?;
         listener.ignore_pool_close_event(true);
+        // Whoever listens may be called off at any time, and a connection would come to nothing each time.
+        listener.eager_reconnect(false);
         listener.listen(CHANNEL).await.doing(doing)?;
         let schema = store.schema.as_ref().map(|schema| schema.as_str());
         let schema = sqlx::query_scalar(SCHEMA).bind(schema);
@@ -45,16 +47,16 @@ impl PostgresListener {
 #[async_trait]
 impl NewsListener for PostgresListener {
     async fn heard(&mut self) -> StoreResult<()> {
+        let doing = || "listening for events on PostgreSQL";
         loop {
             let heard = self.listener.try_recv().await;
-            let heard = heard.doing(|| "listening for events on PostgreSQL")?;
-            // Nothing, when the connection was lost: nobody knows what was told meanwhile.
-            let is_ours = heard.is_none_or(|told| {
-                self.schema
-                    .as_deref()
-                    .is_none_or(|schema| schema == told.payload())
-            });
-            if is_ours {
+            let Some(told) = heard.doing(doing)? else {
+                let lost =
+                    "listening for events on PostgreSQL: the connection was lost; listen anew";
+                return Err(StoreError::new(StoreErrorKind::Unavailable, lost));
+            };
+            let schema = self.schema.as_deref();
+            if schema.is_none_or(|schema| schema == told.payload()) {
                 return Ok(());
             }
         }

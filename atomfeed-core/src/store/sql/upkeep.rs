@@ -36,13 +36,13 @@ const SELECT_HOLES: &str = "SELECT after_count, event_id, event_count FROM {s}at
 const INSERT_HOLE: &str = "INSERT {unless} INTO {s}atomfeed_holes
     (feed, event_id, after_count, event_count) VALUES (?, ?, ?, ?) {there}";
 
-const SELECT_FINGERPRINT: &str =
-    "SELECT fingerprint FROM {s}atomfeed_fingerprints WHERE url_key = ?";
-const SELECT_PUBLIC_URL: &str = "SELECT public_url FROM {s}atomfeed_fingerprints LIMIT 1";
+const SELECT_FINGERPRINTS: &str =
+    "SELECT url_key, public_url, fingerprint FROM {s}atomfeed_fingerprints";
 const UPDATE_FINGERPRINT: &str =
     "UPDATE {s}atomfeed_fingerprints SET fingerprint = ? WHERE url_key = ?";
 const INSERT_FINGERPRINT: &str = "INSERT {unless} INTO {s}atomfeed_fingerprints
     (url_key, public_url, fingerprint) VALUES (?, ?, ?) {there}";
+const DELETE_OTHER_FINGERPRINTS: &str = "DELETE FROM {s}atomfeed_fingerprints WHERE url_key <> ?";
 
 const OLD_EVENTS: &str = "SELECT id, category, timestamp FROM {s}event_records
     WHERE id > ? AND id <= ? ORDER BY id LIMIT ?";
@@ -141,33 +141,37 @@ impl<D: Dialect> UpkeepStore for SqlStore<D> {
         // What an index holds, however long the URL.
         let key = Uuid::new_v5(&Uuid::NAMESPACE_URL, public_url.as_bytes()).to_string();
         let mut conn = self.connection().await?;
-        let values = vec![key.as_str().into()];
-        let rows = self.fetch(&mut conn, doing, SELECT_FINGERPRINT, values);
-        let before = rows.await?.into_iter().next().map(|mut row| row.text());
-        let before = before.transpose()?.flatten();
-        if before.as_deref() == Some(fingerprint) {
-            return Ok(None);
-        }
-        let values = match before {
-            Some(_) => vec![fingerprint.into(), key.as_str().into()],
-            None => vec![key.as_str().into(), public_url.into(), fingerprint.into()],
-        };
-        let statement = match before {
-            Some(_) => UPDATE_FINGERPRINT,
-            None => INSERT_FINGERPRINT,
-        };
-        let other = match before {
-            Some(_) => None,
-            None => {
-                let rows = self.fetch(&mut conn, doing, SELECT_PUBLIC_URL, Vec::new());
-                let row = rows.await?.into_iter().next();
-                row.map(|mut row| row.text()).transpose()?.flatten()
+        let rows = self.fetch(&mut conn, doing, SELECT_FINGERPRINTS, Vec::new());
+        let (mut own, mut elsewhere) = (None, None);
+        for mut row in rows.await? {
+            match row.text()?.as_deref() == Some(&key) {
+                true => (_, own) = (row.text()?, row.text()?),
+                false => elsewhere = row.text()?,
             }
-        };
-        self.execute(&mut conn, doing, statement, values).await?;
-        Ok(match before {
-            Some(_) => Some(RenderedBefore::Otherwise),
-            None => other.map(RenderedBefore::At),
+        }
+        let is_same = own.as_deref() == Some(fingerprint);
+        if !is_same {
+            let (statement, values) = match own {
+                Some(_) => (
+                    UPDATE_FINGERPRINT,
+                    vec![fingerprint.into(), key.as_str().into()],
+                ),
+                None => (
+                    INSERT_FINGERPRINT,
+                    vec![key.as_str().into(), public_url.into(), fingerprint.into()],
+                ),
+            };
+            self.execute(&mut conn, doing, statement, values).await?;
+        }
+        if elsewhere.is_some() {
+            // One is there, of which it is known that it was the last.
+            let values = vec![key.as_str().into()];
+            let deleted = self.execute(&mut conn, doing, DELETE_OTHER_FINGERPRINTS, values);
+            deleted.await?;
+        }
+        Ok(match elsewhere {
+            Some(before) => Some(RenderedBefore::At(before)),
+            None => (own.is_some() && !is_same).then_some(RenderedBefore::Otherwise),
         })
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use atomfeed_core::NewEvent;
 use atomfeed_core::store::MemoryStore;
 use atomfeed_core::store::conformance::MemoryHarness;
-use atomfeed_server::ArchiveError;
+use atomfeed_server::{ArchiveError, Audience};
 use object_store::ObjectStoreExt;
 use object_store::memory::InMemory;
 use object_store::path::Path;
@@ -42,6 +42,30 @@ async fn an_archive_of_another_configuration_is_refused() {
     assert_eq!(elsewhere.export().await.unwrap().pages, 39 + 3 * 13);
     let same = reopened(&store, config()).await;
     assert!(archive(&same, &memory).export().await.unwrap().pages > 0);
+}
+
+/// Object stores hand out the Cache-Control of a page as it was exported.
+#[tokio::test]
+async fn what_was_for_everyone_does_not_become_private_by_the_way() {
+    let (store, service) = filled(100).await;
+    let memory = Arc::new(InMemory::new());
+    let of = |audience| archive(&service, &memory).with_audience(audience);
+    // Few first, then all, and few again.
+    of(Audience::WhoIsLetIn).export().await.unwrap();
+    publish::<MemoryHarness>(&store, events(0, 20)).await;
+    of(Audience::Everyone).export().await.unwrap();
+    publish::<MemoryHarness>(&store, events(0, 20)).await;
+    let before = pages_in(memory.as_ref()).await;
+    let refused = of(Audience::WhoIsLetIn).export().await.unwrap_err();
+    let text = refused.to_string();
+    let configuration = "feed/.atomfeed/configuration.json";
+    for word in [configuration, "public", "caches", "lets nobody else in"] {
+        assert!(text.contains(word), "{word} is not in {text:?}");
+    }
+    assert_eq!(pages_in(memory.as_ref()).await, before);
+    let configuration = Path::parse(configuration).unwrap();
+    memory.delete(&configuration).await.unwrap();
+    assert!(of(Audience::WhoIsLetIn).export().await.unwrap().pages > 0);
 }
 
 /// Another database at the same public URL, or this one as it was before a restore.

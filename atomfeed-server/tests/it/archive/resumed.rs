@@ -205,15 +205,15 @@ async fn pages_that_somebody_removed_are_exported_anew() {
         assert_eq!(pages_in(memory.as_ref()).await, whole, "{written}");
     }
 
-    // A page that was cut off is not taken for one.
-    memory
-        .put(&Path::parse("feed/5").unwrap(), "<feed".into())
-        .await
-        .unwrap();
-    let refused = exporting.mend().await.unwrap_err();
-    assert!(
-        matches!(refused, ArchiveError::AnotherPage { page: 5, .. }),
-        "{refused:?}"
-    );
+    // A page that was cut off is not taken for one, nor is one of the same size.
+    for other in ["<feed".into(), vec![b'.'; whole["feed/5"].len()]] {
+        let page = Path::parse("feed/5").unwrap();
+        memory.put(&page, other.into()).await.unwrap();
+        let refused = exporting.mend().await.unwrap_err();
+        assert!(
+            matches!(refused, ArchiveError::AnotherPage { page: 5, .. }),
+            "{refused:?}"
+        );
+    }
     drop(store);
 }
