@@ -24,7 +24,6 @@ use indicatif::{ProgressBar, ProgressStyle};
 use regex::Regex;
 use serde::Serialize;
 use tracing_subscriber::filter::LevelFilter;
-use url::Url;
 
 /// Follows a feed, and ends with "processed=N failed=N seconds=S" on standard error: N events
 /// applied, N failed: parked, or tried again in vain.
@@ -65,7 +64,7 @@ struct Args {
     )]
     cron: Option<Schedule>,
     /// Where to begin without a marker: beginning, latest, the URL of a page, after:ENTRY-ID or at:TIME
-    #[arg(long, value_name = "POSITION", default_value = "beginning", value_parser = start)]
+    #[arg(long, value_name = "POSITION", default_value = "beginning")]
     start: StartPosition,
     /// Writes applied(event_id, content) in the worker's transaction
     #[arg(long)]
@@ -345,27 +344,6 @@ fn seconds(text: &str) -> Result<Duration, String> {
 fn at_least_1(text: &str) -> Result<usize, String> {
     let number = text.parse().ok().filter(|number| *number > 0);
     number.ok_or_else(|| "give a number, 1 at least".to_owned())
-}
-
-fn start(text: &str) -> Result<StartPosition, String> {
-    match text {
-        "beginning" => Ok(StartPosition::Beginning),
-        "latest" => Ok(StartPosition::Latest),
-        other => match other.split_once(':') {
-            Some(("after", entry)) => EntryId::new(entry)
-                .map(StartPosition::After)
-                .ok_or_else(|| "say after which entry: after:tag:…".to_owned()),
-            Some(("at", time)) => time
-                .parse()
-                .map(StartPosition::At)
-                .map_err(|error| format!("{error}: say a time as at:2024-03-01T08:00:00Z")),
-            _ => Url::parse(other).map(StartPosition::Page).map_err(|error| {
-                format!(
-                    "{error}: say beginning, latest, the URL of a page, after:ENTRY-ID or at:TIME"
-                )
-            }),
-        },
-    }
 }
 
 /// What is printed of a marker.

@@ -16,7 +16,9 @@ pub use atomfeed_core as core;
 pub use atomfeed_core::{Event, FeedUri};
 pub use tokio_util::sync::CancellationToken;
 
-pub use client::{AtomFeedClient, AtomFeedClientBuilder, AtomFeedClients, StartPosition};
+pub use client::{
+    AtomFeedClient, AtomFeedClientBuilder, AtomFeedClients, InvalidPosition, StartPosition,
+};
 pub use error::{ProcessError, ProcessErrorKind};
 pub use outcome::{Outcome, Processed};
 pub use schedule::{InvalidSchedule, Schedule};

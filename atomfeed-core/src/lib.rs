@@ -46,6 +46,7 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod action;
 pub mod atom;
 mod category;
 pub mod chunking;
@@ -57,9 +58,11 @@ mod feed_uri;
 #[cfg(feature = "testing")]
 pub mod history;
 mod marker;
+mod reason;
 mod rebase;
 pub mod store;
 
+pub use action::{Action, ActionKind, ActionProgress, ActionState, NewAction};
 pub use category::{Category, FeedScope, InvalidCategory};
 pub use clock::{Clock, SystemClock};
 pub use entry_id::EntryId;
@@ -67,4 +70,5 @@ pub use event::{Event, EventRecord, InvalidEvent, NewEvent};
 pub use failure::{FailedEvent, FailedEventRetryLog, Failure, MAX_ERROR_MESSAGE, Place};
 pub use feed_uri::{FeedUri, InvalidFeedUri};
 pub use marker::Marker;
+pub use reason::Reason;
 pub use rebase::{InvalidRebase, Rebase, Rebased};

@@ -42,6 +42,7 @@ impl AtomFeedClientBuilder {
             backoff: Backoff::default(),
             schedule: Schedule::adaptive(Duration::from_secs(1), Duration::from_secs(15)),
             wait: Some(Duration::from_secs(30)),
+            look_for_actions: Some(Duration::from_millis(500)),
             stop_within: None,
             limits: ReadLimits::default(),
             any_content_type: false,
@@ -196,6 +197,13 @@ impl AtomFeedClientBuilder {
     /// [set times](Schedule::cron), it is not asked at all.
     pub fn wait_for_news(mut self, limit: Duration) -> Self {
         self.settings.wait = Some(limit).filter(|limit| limit.as_secs() > 0);
+        self
+    }
+
+    /// Sets how often [`run`](AtomFeedClient::run) looks whether somebody asks for something, in the console or
+    /// elsewhere (an [`Action`](atomfeed_core::Action)); else twice a second. With zero, it does not.
+    pub fn look_for_actions(mut self, interval: Duration) -> Self {
+        self.settings.look_for_actions = Some(interval).filter(|interval| !interval.is_zero());
         self
     }
 

@@ -38,7 +38,10 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         moved.map_err(|kind| ProcessError::new(&self.feed, Processed::default(), kind))
     }
 
-    async fn move_marker_to(&self, position: &StartPosition) -> Result<Marker, ProcessErrorKind> {
+    pub(super) async fn move_marker_to(
+        &self,
+        position: &StartPosition,
+    ) -> Result<Marker, ProcessErrorKind> {
         let to = match self.find(position).await? {
             Some(first) => self.marker_at(&first),
             None => Marker::new(self.feed.clone()),

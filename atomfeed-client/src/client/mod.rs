@@ -1,5 +1,6 @@
 //! The consumer: from the marker along the pages, event by event.
 
+mod actions;
 mod afresh;
 mod ahead;
 mod apply;
@@ -37,8 +38,9 @@ use url::Url;
 
 pub use builder::AtomFeedClientBuilder;
 pub use many::AtomFeedClients;
-pub use start::StartPosition;
+pub use start::{InvalidPosition, StartPosition};
 
+use self::actions::Errands;
 use self::apply::Batch;
 use self::claim::{Beginning, Claiming};
 use self::head::Head;
@@ -108,6 +110,7 @@ pub struct AtomFeedClient<C: ?Sized> {
     /// Up to where pages were followed back when that was ended by an error.
     followed_back: Mutex<Option<Url>>,
     waits: Waits,
+    errands: Errands,
     /// Of several feeds in one process, so many apply events at once.
     turns: Option<Arc<Semaphore>>,
     /// How many events of the feed are parked, as it was counted last and has grown since.
@@ -133,6 +136,8 @@ struct Settings {
     schedule: Schedule,
     /// How long the server is asked to wait for news.
     wait: Option<Duration>,
+    /// How often it is looked whether somebody asks for something.
+    look_for_actions: Option<Duration>,
     stop_within: Option<Duration>,
     limits: ReadLimits,
     any_content_type: bool,
@@ -180,6 +185,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             followed_back: Mutex::default(),
             turns: None,
             waits: Waits::default(),
+            errands: Errands::default(),
             pages,
             store: Arc::new(store),
             worker,

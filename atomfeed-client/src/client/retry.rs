@@ -267,7 +267,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
     }
 
     /// How the event was handled; `None` when it stays parked.
-    async fn retry(
+    pub(super) async fn retry(
         &self,
         failed: &FailedEvent,
         prepared: Result<Prepared, WorkerError>,

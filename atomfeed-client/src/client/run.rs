@@ -91,8 +91,10 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         let mut was_news = false;
         let mut news = None;
         while !stop.is_cancelled() {
+            self.carry_out_actions(stop).await;
             let end_before = self.pages.head.end();
-            let processed = self.process_until(stop).await;
+            let round = stop.child_token();
+            let processed = self.unless_asked(&round, self.process_until(&round)).await;
             let stands_by = matches!(&processed, Err(error)
                 if matches!(error.kind(), ProcessErrorKind::StandingBy { .. }));
             metric::round(&self.feed, outcome(&processed));
@@ -105,7 +107,8 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             // same server, as a rule.
             if !stands_by && self.outages.now().is_none() && left_alone.is_zero() {
                 let limit = Some(self.settings.max_retries);
-                let retried = self.retry_until(stop, limit).await;
+                let retrying = self.retry_until(&round, limit);
+                let retried = self.unless_asked(&round, retrying).await;
                 if is_in_doubt(&retried) {
                     return retried.map(drop);
                 }
@@ -131,6 +134,10 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
                 // A request that waits goes on waiting across rounds.
                 true => drop(news.get_or_insert_with(|| Box::pin(self.news()))),
                 false => news = None,
+            }
+            if round.is_cancelled() {
+                // The rest of it comes after what is asked for.
+                continue;
             }
             let pause = Pause {
                 idle_rounds,
@@ -178,6 +185,8 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
                 News::Unknown => std::future::pending().await,
             }
         });
+        let asked = pin!(self.asked());
+        let next = select(next, asked);
         match select(next, told).await {
             Either::Left(_) => false,
             Either::Right((None, _)) => true,
@@ -186,6 +195,20 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
                     .await;
                 false
             }
+        }
+    }
+
+    /// Goes on with a round, or a part of it, and has it end early when somebody asks for something.
+    async fn unless_asked<T>(&self, round: &CancellationToken, work: impl Future<Output = T>) -> T {
+        let asked = async {
+            self.asked().await;
+            round.cancel();
+            std::future::pending().await
+        };
+        tokio::select! {
+            biased;
+            done = work => done,
+            () = asked => unreachable!("it is pending"),
         }
     }
 

@@ -1,8 +1,10 @@
+use std::fmt;
+use std::str::FromStr;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use atomfeed_core::{EntryId, Event, Marker};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use url::Url;
 
 use super::AtomFeedClient;
@@ -33,6 +35,48 @@ pub enum StartPosition {
     /// With the first event that was published at this time or later, which is sought from the newest
     /// page back.
     At(DateTime<Utc>),
+}
+
+/// What was given is no position.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0:?} is no position in a feed: say beginning, latest, the URL of a page, after:ENTRY-ID or \
+     at:TIME (2024-03-01T08:00:00Z)"
+)]
+pub struct InvalidPosition(String);
+
+/// `beginning`, `latest`, the URL of a page, `after:ENTRY-ID` or `at:TIME`.
+impl FromStr for StartPosition {
+    type Err = InvalidPosition;
+
+    fn from_str(text: &str) -> Result<Self, InvalidPosition> {
+        let position = match (text, text.split_once(':')) {
+            ("beginning", _) => Some(Self::Beginning),
+            ("latest", _) => Some(Self::Latest),
+            (_, Some(("after", entry))) => EntryId::new(entry).map(Self::After),
+            (_, Some(("at", time))) => time.parse().ok().map(Self::At),
+            (url, _) => Url::parse(url).ok().map(Self::Page),
+        };
+        position.ok_or_else(|| InvalidPosition(text.to_owned()))
+    }
+}
+
+impl fmt::Display for StartPosition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Beginning => f.write_str("beginning"),
+            Self::Latest => f.write_str("latest"),
+            Self::Page(url) => write!(f, "{url}"),
+            Self::After(entry) => write!(f, "after:{entry}"),
+            Self::At(time) => {
+                write!(
+                    f,
+                    "at:{}",
+                    time.to_rfc3339_opts(SecondsFormat::AutoSi, true)
+                )
+            }
+        }
+    }
 }
 
 /// A page to begin with, and its events that are unread.

@@ -7,11 +7,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use atomfeed_client::Event;
 use atomfeed_core::store::{
-    Claim, ClaimStore, ConsumerStore, FailedEventQuery, FailedEventStore, FeedStatus, MarkerStore,
-    MinuteCounts, StatusStore, StoreError, StoreErrorKind, StoreResult, UnitOfWork,
+    ActionQuery, ActionStore, Claim, ClaimStore, ConsumerStore, FailedEventQuery, FailedEventStore,
+    FailureFilter, FailureGroup, FailureQuery, FailureStore, FeedFailures, FeedStatus, MarkerStore,
+    MinuteCounts, ParkedEvent, StatusStore, StoreError, StoreErrorKind, StoreResult, UnitOfWork,
 };
 use atomfeed_core::{
-    EntryId, FailedEvent, FailedEventRetryLog, Failure, FeedUri, Marker, Place, Rebase, Rebased,
+    Action, ActionProgress, ActionState, EntryId, FailedEvent, FailedEventRetryLog, Failure,
+    FeedUri, Marker, NewAction, Place, Rebase, Rebased,
 };
 use chrono::{DateTime, Utc};
 use tokio::sync::Notify;
@@ -119,6 +121,11 @@ impl<S: ConsumerStore> ConsumerStore for FaultyStore<S> {
 
     async fn marker(&self, feed_uri: &FeedUri) -> StoreResult<Option<Marker>> {
         self.plan.call(self.store.marker(feed_uri)).await
+    }
+
+    /// It is asked as time passes, and so by no plan.
+    async fn open_actions(&self, feed_uri: &FeedUri) -> StoreResult<Vec<Action>> {
+        self.store.open_actions(feed_uri).await
     }
 
     fn writes_one_at_a_time(&self) -> bool {
@@ -285,5 +292,87 @@ impl<C: ?Sized + Send + 'static> StatusStore for FaultyWork<C> {
         since: DateTime<Utc>,
     ) -> StoreResult<Vec<MinuteCounts>> {
         self.plan.call(self.work.counts(feed_uri, since)).await
+    }
+}
+
+#[async_trait]
+impl<C: ?Sized + Send + 'static> ActionStore for FaultyWork<C> {
+    async fn ask(&mut self, action: &NewAction, progress: &ActionProgress) -> StoreResult<i64> {
+        self.plan.call(self.work.ask(action, progress)).await
+    }
+
+    async fn action(&mut self, id: i64) -> StoreResult<Option<Action>> {
+        self.plan.call(self.work.action(id)).await
+    }
+
+    async fn open_actions(&mut self, feed_uri: &FeedUri) -> StoreResult<Vec<Action>> {
+        self.plan.call(self.work.open_actions(feed_uri)).await
+    }
+
+    async fn actions(&mut self, query: &ActionQuery) -> StoreResult<Vec<Action>> {
+        self.plan.call(self.work.actions(query)).await
+    }
+
+    async fn advance(
+        &mut self,
+        id: i64,
+        from: ActionState,
+        progress: &ActionProgress,
+    ) -> StoreResult<()> {
+        self.plan.call(self.work.advance(id, from, progress)).await
+    }
+}
+
+#[async_trait]
+impl<C: ?Sized + Send + 'static> FailureStore for FaultyWork<C> {
+    async fn failures(&mut self, query: &FailureQuery) -> StoreResult<Vec<ParkedEvent>> {
+        self.plan.call(self.work.failures(query)).await
+    }
+
+    async fn failures_in_order(
+        &mut self,
+        feed_uri: &FeedUri,
+        filter: &FailureFilter,
+        after: i64,
+        limit: u32,
+    ) -> StoreResult<Vec<i64>> {
+        let ids = self.work.failures_in_order(feed_uri, filter, after, limit);
+        self.plan.call(ids).await
+    }
+
+    async fn failure_count(&mut self, filter: &FailureFilter) -> StoreResult<u64> {
+        self.plan.call(self.work.failure_count(filter)).await
+    }
+
+    async fn failure_groups(
+        &mut self,
+        filter: &FailureFilter,
+        limit: u32,
+    ) -> StoreResult<Vec<FailureGroup>> {
+        self.plan
+            .call(self.work.failure_groups(filter, limit))
+            .await
+    }
+
+    async fn feed_failures(&mut self, dead_at: u32) -> StoreResult<Vec<FeedFailures>> {
+        self.plan.call(self.work.feed_failures(dead_at)).await
+    }
+
+    async fn parked_event(&mut self, id: i64) -> StoreResult<Option<FailedEvent>> {
+        self.plan.call(self.work.parked_event(id)).await
+    }
+
+    async fn reset_retries(&mut self, failed: &FailedEvent) -> StoreResult<bool> {
+        self.plan.call(self.work.reset_retries(failed)).await
+    }
+
+    async fn edit_content(&mut self, failed: &FailedEvent, content: &str) -> StoreResult<()> {
+        self.plan
+            .call(self.work.edit_content(failed, content))
+            .await
+    }
+
+    async fn count_failures(&mut self, limit: u32) -> StoreResult<u64> {
+        self.plan.call(self.work.count_failures(limit)).await
     }
 }

@@ -44,6 +44,14 @@ pub enum StoreErrorKind {
 }
 
 impl StoreError {
+    /// An action is in another state than it was read in.
+    pub(crate) fn action_conflict(id: i64) -> Self {
+        let context = format!(
+            "writing down how far action {id} has come: somebody else was first; see what it says now"
+        );
+        Self::new(StoreErrorKind::Conflict, context)
+    }
+
     /// An error without a cause. `context` says what was being done, to what, and what can be done.
     pub fn new(kind: StoreErrorKind, context: impl Into<String>) -> Self {
         Self {

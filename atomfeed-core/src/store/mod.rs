@@ -7,16 +7,20 @@
 //! | [`FeedStore`] | server | reads events by position, keeps chunking history and positions |
 //! | [`UpkeepStore`] | server | prunes, and goes on after a restore |
 //! | [`ConsumerStore`] | client | opens a [`UnitOfWork`] |
-//! | [`UnitOfWork`] | client | *is* an open transaction: [`MarkerStore`], [`FailedEventStore`], [`ClaimStore`] and [`StatusStore`] over the connection it lends to the worker |
+//! | [`UnitOfWork`] | client | *is* an open transaction: [`MarkerStore`], [`FailedEventStore`], [`FailureStore`], [`ActionStore`], [`ClaimStore`] and [`StatusStore`] over the connection it lends to the worker |
+//! | [`ConsoleStore`] | console | opens the same without a connection, for those who look after it |
 //!
 //! [`MemoryStore`] implements all of them and is the reference; with the features `sqlite`,
 //! `postgres` and `mysql`, `SqliteStore`, `PostgresStore` and `MySqlStore` do too. A store of your own is a store once it passes the suite in
 //! `conformance` (feature `testing`).
 
+mod action;
 mod claim;
 #[cfg(feature = "testing")]
 pub mod conformance;
+mod console;
 mod error;
+mod failures;
 mod feed;
 mod memory;
 mod news;
@@ -28,8 +32,14 @@ mod status;
 mod unit_of_work;
 mod upkeep;
 
+pub use action::{ActionQuery, ActionStore};
 pub use claim::{Claim, ClaimStore};
+pub use console::{ConsoleStore, Publishing, Records, SetAside};
 pub use error::{StoreError, StoreErrorKind, StoreResult, is_transient};
+pub use failures::{
+    FailureFilter, FailureGroup, FailureQuery, FailureState, FailureStore, FeedFailures,
+    InvalidFilter, ParkedEvent,
+};
 pub use feed::{FeedStore, NewestEvent, OffsetMarker, RecordRange, TimeBounds};
 pub use memory::{MemoryConnection, MemoryStore};
 pub use news::{HearsNothing, NewsListener};

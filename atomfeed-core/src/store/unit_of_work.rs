@@ -3,10 +3,10 @@ use std::collections::HashSet;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
-use super::{Claim, ClaimStore, StatusStore, StoreResult};
+use super::{ActionStore, Claim, ClaimStore, FailureStore, StatusStore, StoreResult};
 use crate::{
-    EntryId, Event, FailedEvent, FailedEventRetryLog, Failure, FeedUri, Marker, Place, Rebase,
-    Rebased,
+    Action, EntryId, Event, FailedEvent, FailedEventRetryLog, Failure, FeedUri, Marker, Place,
+    Rebase, Rebased,
 };
 
 /// A consumer's database: opens transactions.
@@ -32,6 +32,19 @@ pub trait ConsumerStore: Send + Sync + 'static {
         false
     }
 
+    /// What is asked for of a feed, in a transaction of its own; stores override this where they can read
+    /// without one.
+    ///
+    /// # Errors
+    ///
+    /// As [`begin`](Self::begin) and [`ActionStore::open_actions`].
+    async fn open_actions(&self, feed_uri: &FeedUri) -> StoreResult<Vec<Action>> {
+        let mut work = self.begin().await?;
+        let open = work.open_actions(feed_uri).await?;
+        work.rollback().await?;
+        Ok(open)
+    }
+
     /// How far a feed has been read, in a transaction of its own; stores override this where they
     /// can read without one.
     ///
@@ -48,7 +61,9 @@ pub trait ConsumerStore: Send + Sync + 'static {
 
 /// One open transaction. What is dropped without [`commit`](Self::commit) is rolled back.
 #[async_trait]
-pub trait UnitOfWork: MarkerStore + FailedEventStore + ClaimStore + StatusStore + Send {
+pub trait UnitOfWork:
+    MarkerStore + FailedEventStore + FailureStore + ActionStore + ClaimStore + StatusStore + Send
+{
     /// What the worker is lent.
     type Conn: ?Sized + Send + 'static;
 

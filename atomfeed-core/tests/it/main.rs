@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod adopted;
+mod counted;
 mod hand_back;
 mod ids_again;
 mod late_events;

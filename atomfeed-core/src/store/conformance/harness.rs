@@ -2,8 +2,8 @@ use async_trait::async_trait;
 
 use crate::chunking::{ChunkingHistoryEntry, ChunkingStrategy};
 use crate::store::{
-    ConsumerStore, FeedStore, MemoryConnection, MemoryStore, OffsetMarker, OutboxStore,
-    SequencedStore,
+    ConsoleStore, ConsumerStore, FeedStore, MemoryConnection, MemoryStore, OffsetMarker,
+    OutboxStore, SequencedStore,
 };
 use crate::{Clock, EventRecord, SystemClock};
 
@@ -18,6 +18,7 @@ pub trait Harness: Send + Sync {
         + SequencedStore
         + FeedStore
         + ConsumerStore<Conn = Self::Conn>
+        + ConsoleStore
         + Clone;
 
     /// An empty store of its own.
@@ -57,6 +58,8 @@ pub struct Shape {
     pub collated: bool,
     /// Who listens hears of what other processes publish.
     pub tells: bool,
+    /// One transaction is open at a time, also of those that only read.
+    pub one_at_a_time: bool,
 }
 
 impl Default for Shape {
@@ -69,6 +72,7 @@ impl Default for Shape {
             known_uuids: true,
             collated: false,
             tells: false,
+            one_at_a_time: false,
         }
     }
 }
@@ -115,6 +119,7 @@ impl Harness for MemoryHarness {
     fn shape(&self) -> Shape {
         Shape {
             tells: true,
+            one_at_a_time: true,
             ..Shape::default()
         }
     }

@@ -12,6 +12,7 @@
 //! # }
 //! ```
 
+mod console;
 mod consumer;
 mod harness;
 mod news;
@@ -23,6 +24,7 @@ mod sql;
 mod upkeep;
 mod watching;
 
+pub use console::*;
 pub use consumer::*;
 pub use harness::{Harness, MemoryHarness, Rows, Shape, sequence_all};
 pub use news::*;
@@ -64,6 +66,11 @@ macro_rules! conformance_tests {
             events_behind_the_marker_are_completed_once,
             statuses_and_counts_are_kept,
             a_host_may_get_another_name,
+            what_is_parked_is_found,
+            what_is_parked_no_longer_is_not_counted,
+            a_parked_event_is_edited_and_reset,
+            actions_are_kept_with_what_came_of_them,
+            who_looks_keeps_nobody_from_writing,
             an_event_lasts_when_its_transaction_does,
             every_field_comes_back,
             illegal_characters_are_refused,

@@ -109,6 +109,7 @@ struct Deployed {
 /// The narrow columns of all of them.
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 const NARROW: Shape = Shape {
+    one_at_a_time: false,
     large_events: false,
     all_characters: true,
     all_times: true,

@@ -205,7 +205,7 @@ impl FailedEventStore for MemoryConnection {
     }
 }
 
-fn key(failed: &FailedEvent) -> Option<&str> {
+pub(super) fn key(failed: &FailedEvent) -> Option<&str> {
     failed.place.as_ref()?.key.as_deref()
 }
 
@@ -220,6 +220,6 @@ impl MemoryConnection {
     }
 }
 
-fn retry_key(feed_uri: &FeedUri, event_id: &EntryId) -> (String, String) {
+pub(super) fn retry_key(feed_uri: &FeedUri, event_id: &EntryId) -> (String, String) {
     (feed_uri.as_str().to_owned(), event_id.as_str().to_owned())
 }

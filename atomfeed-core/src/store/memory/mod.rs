@@ -1,8 +1,11 @@
 //! A store in memory: the reference for every other, and a real one where nothing must outlive the
 //! process.
 
+mod actions;
 mod claims;
+mod console;
 mod consumer;
+mod failures;
 mod feed;
 mod rebase;
 mod status;

@@ -51,6 +51,16 @@ impl MemoryConnection {
                 rebased.retries += 1;
             }
         }
+        let tables = self.tables();
+        let actions = merged(&tables.actions, &self.pending.actions, ..);
+        let actions: Vec<_> = actions.map(|(_, action)| action.clone()).collect();
+        drop(tables);
+        for mut action in actions {
+            if let Some(to) = rebased_feed(rebase, action.asked.feed_uri.as_str())? {
+                action.asked.feed_uri = to;
+                self.pending.actions.insert(action.id, Some(action));
+            }
+        }
         Ok(rebased)
     }
 

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use crate::category::fold;
 use crate::chunking::ChunkingHistoryEntry;
 use crate::store::{Claim, Cut, FeedStatus, Hole, Jump, MinuteCounts, OffsetMarker, SequenceState};
-use crate::{EntryId, EventRecord, FailedEvent, FailedEventRetryLog, FeedScope, Marker};
+use crate::{Action, EntryId, EventRecord, FailedEvent, FailedEventRetryLog, FeedScope, Marker};
 
 /// What was committed.
 #[derive(Debug, Default)]
@@ -26,7 +26,7 @@ pub(super) struct Tables {
     /// By feed and the id that the jump ended with.
     pub(super) holes: BTreeMap<(String, i64), Hole>,
     pub(super) revision: u64,
-    /// By public URL.
+    /// The public URL, and what pages are rendered with there.
     pub(super) fingerprint: Option<(String, String)>,
     pub(super) offset_markers: BTreeMap<String, OffsetMarker>,
     pub(super) markers: BTreeMap<String, Marker>,
@@ -39,6 +39,7 @@ pub(super) struct Tables {
     pub(super) statuses: BTreeMap<String, FeedStatus>,
     /// By feed and minute.
     pub(super) minutes: BTreeMap<(String, DateTime<Utc>), MinuteCounts>,
+    pub(super) actions: BTreeMap<i64, Action>,
     pub(super) retry_log: BTreeMap<RetryKey, FailedEventRetryLog>,
     /// The application's own rows, by table and key.
     pub(super) rows: BTreeMap<RowKey, String>,

@@ -10,7 +10,7 @@ use super::Shared;
 use super::tables::{RetryKey, RowKey};
 use crate::chunking::ChunkingStrategy;
 use crate::store::{Claim, FeedStatus, MinuteCounts, StoreError, StoreErrorKind, StoreResult};
-use crate::{EntryId, EventRecord, FailedEvent, FailedEventRetryLog, Marker, NewEvent};
+use crate::{Action, EntryId, EventRecord, FailedEvent, FailedEventRetryLog, Marker, NewEvent};
 
 /// An open transaction of a [`MemoryStore`](super::MemoryStore): what a publisher writes with, and
 /// what a worker is lent. Dropped without a commit, it never happened.
@@ -32,6 +32,7 @@ pub(super) struct Pending {
     pub(super) completed: BTreeMap<(String, EntryId), Option<()>>,
     pub(super) statuses: BTreeMap<String, Option<FeedStatus>>,
     pub(super) minutes: BTreeMap<(String, DateTime<Utc>), Option<MinuteCounts>>,
+    pub(super) actions: BTreeMap<i64, Option<Action>>,
     pub(super) retry_log: BTreeMap<RetryKey, Option<FailedEventRetryLog>>,
     rows: BTreeMap<RowKey, Option<String>>,
     pub(super) last_failed_id: Option<i64>,
@@ -82,6 +83,7 @@ impl MemoryConnection {
             completed,
             statuses,
             minutes,
+            actions,
             retry_log,
             rows,
             last_failed_id,
@@ -99,6 +101,7 @@ impl MemoryConnection {
         apply(&mut tables.completed, completed);
         apply(&mut tables.statuses, statuses);
         apply(&mut tables.minutes, minutes);
+        apply(&mut tables.actions, actions);
         apply(&mut tables.retry_log, retry_log);
         apply(&mut tables.rows, rows);
         tables.last_failed_id = last_failed_id.unwrap_or(tables.last_failed_id);

@@ -26,7 +26,7 @@ pub(super) fn feed_key(feed_uri: &FeedUri) -> String {
     short(feed_uri.as_str())
 }
 
-fn short(name: &str) -> String {
+pub(super) fn short(name: &str) -> String {
     Uuid::new_v5(&Uuid::NAMESPACE_URL, name.as_bytes()).to_string()
 }
 

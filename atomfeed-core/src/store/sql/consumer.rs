@@ -3,6 +3,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::{AssertSqlSafe, SqlSafeStr};
 use sqlx_core::transaction::TransactionManager;
 
+use super::actions::{SELECT_OPEN, action};
 use super::claims::feed_key;
 use super::error::Doing;
 use super::{Dialect, Row, SqlStore, Value};
@@ -10,7 +11,7 @@ use crate::store::{
     Claim, ClaimStore, ConsumerStore, MarkerStore, StoreError, StoreErrorKind, StoreResult,
     UnitOfWork,
 };
-use crate::{EntryId, FeedUri, Marker, Rebase, Rebased};
+use crate::{Action, EntryId, FeedUri, Marker, Rebase, Rebased};
 
 // In the statement that begins the transaction: no round trip of its own.
 const SAVEPOINT: &str = "SAVEPOINT atomfeed_begun";
@@ -41,21 +42,18 @@ impl<D: Dialect> ConsumerStore for SqlStore<D> {
     type Conn = D::Connection;
 
     async fn begin(&self) -> StoreResult<Box<dyn UnitOfWork<Conn = D::Connection>>> {
-        let mut work = Box::new(SqlUnitOfWork {
-            store: self.clone(),
-            conn: self.connection().await?,
-            is_open: true,
-            is_lent: false,
-        });
-        let begin = AssertSqlSafe(format!("{}; {SAVEPOINT}", D::BEGIN));
-        D::TransactionManager::begin(&mut work.conn, Some(begin.into_sql_str()))
-            .await
-            .doing(|| "opening a worker's transaction")?;
-        Ok(work)
+        Ok(self.open_work().await?)
     }
 
     fn writes_one_at_a_time(&self) -> bool {
         D::WRITES_ONE_AT_A_TIME
+    }
+
+    async fn open_actions(&self, feed_uri: &FeedUri) -> StoreResult<Vec<Action>> {
+        let values = vec![feed_key(feed_uri).into()];
+        let what = "looking whether something is asked of a consumer";
+        let rows = self.read(what, SELECT_OPEN, values).await?;
+        rows.into_iter().map(action).collect()
     }
 
     async fn marker(&self, feed_uri: &FeedUri) -> StoreResult<Option<Marker>> {
@@ -64,6 +62,17 @@ impl<D: Dialect> ConsumerStore for SqlStore<D> {
             self.read("reading the marker", SELECT_MARKER, values)
                 .await?,
         )
+    }
+}
+
+impl<D: Dialect> SqlStore<D> {
+    pub(super) async fn open_work(&self) -> StoreResult<Box<SqlUnitOfWork<D>>> {
+        let mut work = Box::new(SqlUnitOfWork::new(self.clone(), self.connection().await?));
+        let begin = AssertSqlSafe(format!("{}; {SAVEPOINT}", D::BEGIN));
+        D::TransactionManager::begin(&mut work.conn, Some(begin.into_sql_str()))
+            .await
+            .doing(|| "opening a worker's transaction")?;
+        Ok(work)
     }
 }
 
@@ -89,6 +98,16 @@ impl<D: Dialect> Drop for SqlUnitOfWork<D> {
 }
 
 impl<D: Dialect> SqlUnitOfWork<D> {
+    /// A transaction that is about to be opened.
+    pub(super) fn new(store: SqlStore<D>, conn: PoolConnection<D>) -> Self {
+        Self {
+            store,
+            conn,
+            is_open: true,
+            is_lent: false,
+        }
+    }
+
     pub(super) async fn execute(
         &mut self,
         what: &'static str,

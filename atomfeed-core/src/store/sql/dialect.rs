@@ -19,6 +19,10 @@ pub trait Dialect: Database<Connection: Connection<Database = Self>> {
     /// Opens a transaction that will write.
     const BEGIN: &'static str;
 
+    /// Opens a transaction that reads what was committed when it began, or when it reads, and keeps nobody
+    /// from writing.
+    const BEGIN_READING: &'static str;
+
     /// Reads strategy, sealed_until and last_timestamp of `atomfeed_feed_state`, and holds a lock
     /// on the row until the end of the transaction.
     const LOCK_FEED_STATE: &'static str =

@@ -41,30 +41,41 @@ macro_rules! still_parked {
      (SELECT 1 FROM {s}failed_events AS parked WHERE parked.id = earlier.failed_event_id))"
     };
 }
+pub(super) use still_parked;
 
 /// Parked events that meet a condition: rows of the table, and rows that it cannot hold.
 macro_rules! select_failed {
-    ($($condition:expr),*) => {
-        [
-            concat!(
-                "SELECT failed.id, failed.feed_uri, failed.failed_at,
+    (@columns $($rest:expr),*) => {
+        concat!(
+            "SELECT failed.id, failed.feed_uri, failed.failed_at,
      failed.error_message, failed.event_id, failed.event_content, failed.title,
      {?failed_events.retries:failed.retries|COALESCE(beside.retries, 0)},
      {?failed_events.tags:failed.tags|beside.tags},
      beside.page_uri, beside.updated, beside.published,
      beside.placed, beside.event_key, beside.due_at
     FROM {s}failed_events AS failed
-    LEFT JOIN {s}atomfeed_failed_events AS beside ON beside.failed_event_id = failed.id
-    WHERE failed.feed_uri = ? AND failed.id > ?
+    LEFT JOIN {s}atomfeed_failed_events AS beside ON beside.failed_event_id = failed.id ",
+            $($rest,)*
+        )
+    };
+    (@columns_beside $($rest:expr),*) => {
+        concat!(
+            "SELECT failed_event_id, feed_uri, failed_at, error_message, event_id,
+     event_content, title, retries, tags, page_uri, updated, published, placed, event_key, due_at
+    FROM {s}atomfeed_failed_events AS beside ",
+            $($rest,)*
+        )
+    };
+    ($($condition:expr),*) => {
+        [
+            select_failed!(@columns
+                "WHERE failed.feed_uri = ? AND failed.id > ?
     AND {?failed_events.retries:failed.retries|COALESCE(beside.retries, 0)} < ? ",
                 $($condition,)*
                 " ORDER BY failed.id LIMIT ?"
             ),
-            concat!(
-                "SELECT failed_event_id, feed_uri, failed_at, error_message, event_id,
-     event_content, title, retries, tags, page_uri, updated, published, placed, event_key, due_at
-    FROM {s}atomfeed_failed_events AS beside
-    WHERE beside.feed_uri = ? AND beside.failed_event_id > ? AND beside.retries < ? ",
+            select_failed!(@columns_beside
+                "WHERE beside.feed_uri = ? AND beside.failed_event_id > ? AND beside.retries < ? ",
                 $($condition,)*
                 " ORDER BY beside.failed_event_id LIMIT ?"
             ),
@@ -72,6 +83,11 @@ macro_rules! select_failed {
     };
 }
 
+/// One of them, by its id.
+pub(super) const SELECT_PARKED: [&str; 2] = [
+    select_failed!(@columns "WHERE failed.id = ?"),
+    select_failed!(@columns_beside "WHERE beside.failed_event_id = ? AND beside.feed_uri IS NOT NULL"),
+];
 const SELECT_FAILED: [&str; 2] = select_failed!("");
 const SELECT_UNPLACED: [&str; 2] = select_failed!("AND COALESCE(beside.placed, 0) = 0");
 const SELECT_OF_KEY: [&str; 2] = select_failed!("AND beside.order_key = ?");
@@ -149,6 +165,7 @@ impl<D: Dialect> FailedEventStore for SqlUnitOfWork<D> {
             let id = self.insert_failed(row).await?;
             let tags = Value::from(event.tags_column());
             self.insert_beside(not_a_whole_row(tags), id, event).await?;
+            self.count_parked(id, event.feed_uri(), failure, 0).await?;
             return Ok(id);
         };
         // Never refused: what the table cannot hold stands whole in one of ours.
@@ -163,6 +180,7 @@ impl<D: Dialect> FailedEventStore for SqlUnitOfWork<D> {
         let mut whole = failure_values(event, &storable(failure));
         whole.extend([Value::from(event.title()), event.tags_column().into()]);
         self.insert_beside(whole, id, event).await?;
+        self.count_parked(id, event.feed_uri(), failure, 0).await?;
         Ok(id)
     }
 
@@ -274,6 +292,7 @@ impl<D: Dialect> FailedEventStore for SqlUnitOfWork<D> {
         {
             self.execute(what, INSERT_RETRIES_BESIDE, id()).await?;
         }
+        self.count_retry(failed.id, failure).await?;
         let layout = self.store.layout();
         let has_table = layout.has_table(RETRY.table);
         let fitted = fitted(layout, RETRY.table, failure);
@@ -298,6 +317,7 @@ impl<D: Dialect> FailedEventStore for SqlUnitOfWork<D> {
             0 => {}
             _ => drop(self.execute(what, DELETE_BESIDE, id()).await?),
         }
+        self.count_out(failed.id).await?;
         let event = &failed.event;
         for statement in self.of_retries(DELETE_RETRIES, DELETE_RETRIES_BESIDE) {
             let values = vec![event.id().as_str().into(), event.feed_uri().as_str().into()];
@@ -463,7 +483,7 @@ pub(super) fn order_key(feed_uri: &FeedUri, key: &str) -> String {
     Uuid::new_v5(&Uuid::NAMESPACE_URL, name.as_bytes()).to_string()
 }
 
-fn failed_event(mut row: Row, zone: TableZone) -> StoreResult<FailedEvent> {
+pub(super) fn failed_event(mut row: Row, zone: TableZone) -> StoreResult<FailedEvent> {
     let id = row.required_int()?;
     let feed_uri = feed_uri(&mut row)?;
     let failure = failure(&mut row, zone)?;

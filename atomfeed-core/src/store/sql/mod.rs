@@ -3,12 +3,15 @@
 //! Every statement is written once, with `?` placeholders; a [`Dialect`] says how a database runs
 //! it. A further database adds a dialect, and no store.
 
+mod actions;
 mod adopt;
 mod claims;
+mod console;
 mod consumer;
 mod dialect;
 mod error;
 mod failed_events;
+mod failures;
 mod feed;
 mod hand_back;
 mod horizon;

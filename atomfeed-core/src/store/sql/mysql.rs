@@ -39,6 +39,11 @@ const BESIDE: &[File] = &[
         "fingerprints",
         include_str!("../../../migrations/mysql/0004_fingerprints.sql"),
     ),
+    (
+        5,
+        "console",
+        include_str!("../../../migrations/mysql/0005_console.sql"),
+    ),
 ];
 const TABLES: &[File] = &[(
     2,
@@ -101,6 +106,8 @@ impl Dialect for MySql {
     // A transaction that was being opened when its future was dropped may still be there, empty; no
     // level can be set in it.
     const BEGIN: &'static str = "ROLLBACK; SET TRANSACTION ISOLATION LEVEL READ COMMITTED; BEGIN";
+    const BEGIN_READING: &'static str =
+        "ROLLBACK; SET TRANSACTION ISOLATION LEVEL READ COMMITTED; START TRANSACTION READ ONLY";
 
     const COLLATES: bool = true;
 

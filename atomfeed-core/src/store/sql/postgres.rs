@@ -39,6 +39,11 @@ const BESIDE: &[File] = &[
         "fingerprints",
         include_str!("../../../migrations/postgres/0004_fingerprints.sql"),
     ),
+    (
+        5,
+        "console",
+        include_str!("../../../migrations/postgres/0005_console.sql"),
+    ),
 ];
 const TABLES: &[File] = &[(
     2,
@@ -124,6 +129,7 @@ impl Dialect for Postgres {
 
     // A statement must see what was committed before it, whatever the pool's own level is.
     const BEGIN: &'static str = "BEGIN ISOLATION LEVEL READ COMMITTED";
+    const BEGIN_READING: &'static str = "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY";
 
     const MOVES_IN_ONE_STATEMENT: bool = true;
 

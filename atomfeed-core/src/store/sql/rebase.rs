@@ -1,4 +1,4 @@
-use super::claims::feed_key;
+use super::claims::{feed_key, short};
 use super::consumer::SqlUnitOfWork;
 use super::failed_events::order_key;
 use super::{Dialect, Row, Value};
@@ -37,6 +37,11 @@ const FEEDS_OF_RETRIES_BESIDE: &str =
     "SELECT DISTINCT feed_uri FROM {s}atomfeed_failed_event_retry_log WHERE feed_uri IS NOT NULL";
 const UPDATE_RETRIES_BESIDE: &str =
     "UPDATE {s}atomfeed_failed_event_retry_log SET feed_uri = ? WHERE feed_uri = ?";
+/// What is kept of a feed by its key, whether it has a marker or not.
+const OF_PARKED: [&str; 2] = [
+    "UPDATE {s}atomfeed_failures SET feed = ? WHERE feed = ?",
+    "UPDATE {s}atomfeed_actions SET feed = ?, feed_uri = ? WHERE feed = ?",
+];
 /// Our own tables whose rows are of a feed, and come along.
 const OF_FEED: [[&str; 2]; 3] = [
     [
@@ -67,11 +72,14 @@ impl<D: Dialect> SqlUnitOfWork<D> {
             let values = vec![to.as_str().into(), page.into(), from.as_str().into()];
             rebased.markers += self.execute(DOING, UPDATE_MARKER, values).await?;
             self.rebase_beside(from, to).await?;
+            self.rebase_parked(from.as_str(), to).await?;
         }
         for (from, to) in self.rebased_feeds(rebase, FEEDS_OF_FAILED).await? {
+            self.rebase_parked(&from, &to).await?;
             rebased.failed_events += self.rebase_failed(rebase, &from, &to, true).await?;
         }
         for (from, to) in self.rebased_feeds(rebase, FEEDS_BESIDE).await? {
+            self.rebase_parked(&from, &to).await?;
             rebased.failed_events += self.rebase_failed(rebase, &from, &to, false).await?;
         }
         let mut logs = vec![(FEEDS_OF_RETRIES_BESIDE, UPDATE_RETRIES_BESIDE)];
@@ -161,6 +169,18 @@ impl<D: Dialect> SqlUnitOfWork<D> {
                 self.execute(DOING, UPDATE_PLACE, values).await?;
             }
         }
+    }
+
+    async fn rebase_parked(&mut self, from: &str, to: &FeedUri) -> StoreResult<()> {
+        let (old, new) = (short(from), feed_key(to));
+        if old == new {
+            return Ok(());
+        }
+        let [failures, actions] = OF_PARKED;
+        let values = vec![new.as_str().into(), old.as_str().into()];
+        self.execute(DOING, failures, values).await?;
+        let values = vec![new.into(), to.as_str().into(), old.into()];
+        self.execute(DOING, actions, values).await.map(drop)
     }
 
     async fn rebase_beside(&mut self, from: &FeedUri, to: &FeedUri) -> StoreResult<()> {

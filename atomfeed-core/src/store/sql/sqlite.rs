@@ -48,6 +48,11 @@ const BESIDE: &[File] = &[
         "fingerprints",
         include_str!("../../../migrations/sqlite/0004_fingerprints.sql"),
     ),
+    (
+        5,
+        "console",
+        include_str!("../../../migrations/sqlite/0005_console.sql"),
+    ),
 ];
 const TABLES: &[File] = &[(
     2,
@@ -107,6 +112,7 @@ impl SqliteStore {
 
 impl Dialect for Sqlite {
     const BEGIN: &'static str = "BEGIN IMMEDIATE";
+    const BEGIN_READING: &'static str = "BEGIN";
 
     // A write that changes nothing takes the lock, before anything is read.
     const LOCK_FEED_STATE: &'static str = "UPDATE {s}atomfeed_feed_state SET id = id WHERE id = 1

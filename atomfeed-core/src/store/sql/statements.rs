@@ -8,6 +8,7 @@ use super::Dialect;
 use super::layout::Layout;
 use super::matching::Matching;
 use super::schema::SchemaName;
+use super::value::Value;
 use crate::FeedScope;
 
 /// The statements of a store as its database and its tables take them.
@@ -72,6 +73,28 @@ pub(super) enum Form {
     /// So many of the queue's rows, in their order, which are deleted there: PostgreSQL alone. Answers
     /// each category with how many were moved, and how many of them have times that cannot be read.
     FromQueue,
+}
+
+/// Conditions that all must hold, each a constant, and their values.
+#[derive(Debug, Default)]
+pub(super) struct Choice {
+    conditions: Vec<String>,
+    pub(super) values: Vec<Value>,
+}
+
+impl Choice {
+    pub(super) fn and(&mut self, condition: &str, values: impl IntoIterator<Item = Value>) {
+        self.conditions.push(condition.to_owned());
+        self.values.extend(values);
+    }
+
+    /// From WHERE on; nothing where there is none.
+    pub(super) fn condition(&self) -> String {
+        match self.conditions.is_empty() {
+            true => String::new(),
+            false => format!(" WHERE {}", self.conditions.join(" AND ")),
+        }
+    }
 }
 
 impl Statements {
@@ -144,6 +167,11 @@ impl Statements {
         self.cached(Key::Listed(statement, values), || {
             statement.replace("{list}", &vec!["?"; values].join(", "))
         })
+    }
+
+    /// A statement that was put together of constants, rendered for this time.
+    pub(super) fn chosen(&self, statement: &str) -> SqlStr {
+        AssertSqlSafe(self.render(statement)).into_sql_str()
     }
 
     pub(super) fn insert(&self, insert: &Insert, form: Form) -> SqlStr {

@@ -1,0 +1,548 @@
+//! What somebody asks for who looks after the feed, carried out.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use atomfeed_core::store::{
+    FailedEventQuery, FailedEventSelection, FailureFilter, StoreError, StoreErrorKind, StoreResult,
+};
+use atomfeed_core::{Action, ActionKind, ActionProgress, ActionState, FailedEvent, Marker};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::afresh::Afresh;
+use super::ahead::Ahead;
+use super::start::First;
+use super::{AtomFeedClient, StartPosition};
+use crate::outcome::Processed;
+use crate::worker::Handled;
+use crate::{ProcessErrorKind, metric};
+
+/// How many are tried again at once, at most, where many are.
+const LARGEST_BATCH: u32 = 125;
+
+/// By how much a batch is larger than the one before.
+const GROWTH: u32 = 5;
+
+/// How many events a second are tried again, where many are, on an average.
+const PACE: u32 = 20;
+
+/// Of actions that are carried out step by step: how large the next step is, and when it is due.
+#[derive(Debug, Default)]
+pub(super) struct Errands(Mutex<HashMap<i64, Step>>);
+
+#[derive(Debug, Clone, Copy)]
+struct Step {
+    size: u32,
+    due: Instant,
+}
+
+impl Errands {
+    fn steps(&self) -> MutexGuard<'_, HashMap<i64, Step>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_due(&self, action: &Action) -> bool {
+        let steps = self.steps();
+        steps
+            .get(&action.id)
+            .is_none_or(|step| step.due <= Instant::now())
+    }
+
+    fn size(&self, action: &Action) -> u32 {
+        self.steps().get(&action.id).map_or(1, |step| step.size)
+    }
+
+    /// The next step of an action, after one with so many events.
+    fn plan(&self, action: &Action, tried: u32) {
+        let size = self.size(action).saturating_mul(GROWTH).min(LARGEST_BATCH);
+        let due = Instant::now() + Duration::from_secs(1) * tried / PACE;
+        self.steps().insert(action.id, Step { size, due });
+    }
+
+    /// Forgets those that are not among the open ones any more.
+    fn keep(&self, open: &[Action]) {
+        let is_open = |id: &i64| open.iter().any(|action| action.id == *id);
+        self.steps().retain(|id, _| is_open(id));
+    }
+}
+
+/// What came of one event.
+enum Tried {
+    Succeeded(Handled),
+    /// It failed, and is parked with one more retry.
+    Failed(String),
+    /// What it needs is away.
+    Away(String),
+    /// Somebody else has dealt with it.
+    Gone,
+    /// One of its key is parked before it.
+    WaitsFor(Box<FailedEvent>),
+}
+
+impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
+    /// Returns when there is something to carry out; never, where nobody is to ask.
+    ///
+    /// Cancel safe: nothing is lost.
+    pub(super) async fn asked(&self) {
+        let Some(interval) = self.settings.look_for_actions else {
+            return std::future::pending().await;
+        };
+        loop {
+            tokio::time::sleep(interval).await;
+            // Who stands by leaves that to who is at work.
+            if self.settings.lease.is_some() && self.claiming.held().is_none() {
+                continue;
+            }
+            match self.store.open_actions(&self.feed).await {
+                Ok(open) if open.iter().any(|action| self.errands.is_due(action)) => return,
+                Ok(_) => {}
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::debug!(feed = %self.feed, error, "what is asked for cannot be read");
+                }
+            }
+        }
+    }
+
+    /// Carries out what is asked for and due, in that order; of what is with many events, one step.
+    pub(super) async fn carry_out_actions(&self, stop: &CancellationToken) {
+        let _turn = self.at_work.lock().await;
+        let acting = async {
+            let open = self.store.open_actions(&self.feed).await?;
+            self.errands.keep(&open);
+            for action in open {
+                if stop.is_cancelled() {
+                    break;
+                }
+                if self.errands.is_due(&action) {
+                    self.carry_out(action, stop).await?;
+                }
+            }
+            Ok::<_, ProcessErrorKind>(())
+        };
+        match self.at_work(acting).await {
+            Ok(()) | Err(ProcessErrorKind::StandingBy { .. }) => {}
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(
+                    feed = %self.feed, error, "what was asked for is not carried out now; it is tried again"
+                );
+            }
+        }
+        self.write_status(false).await;
+    }
+
+    async fn carry_out(
+        &self,
+        mut action: Action,
+        stop: &CancellationToken,
+    ) -> Result<(), ProcessErrorKind> {
+        self.begin_reading(None).await?;
+        let was_begun = action.progress.state == ActionState::Running;
+        if !was_begun {
+            let running = self.then(&action.progress, ActionState::Running, "");
+            match self.advance(&mut action, running).await {
+                // It was called off.
+                Err(error) if error.kind() == StoreErrorKind::Conflict => return Ok(()),
+                advanced => advanced?,
+            }
+            let asked = &action.asked;
+            tracing::info!(
+                feed = %self.feed, action = action.id, kind = asked.kind.as_str(), by = asked.by, why = asked.why,
+                "carrying out what was asked for"
+            );
+        }
+        let carried_out = match action.asked.kind {
+            ActionKind::Retry | ActionKind::Edit => self.act_on_one(&mut action, was_begun).await,
+            ActionKind::ResetRetries | ActionKind::Skip => self.set_right(&mut action).await,
+            ActionKind::RetryMany => self.retry_many(&mut action, stop).await,
+            ActionKind::PreviewMarker => self.preview(&action).await.map(Some),
+            ActionKind::MoveMarker => self.move_as_asked(&mut action).await.map(Some),
+            _ => Ok(Some(failed("this consumer cannot do that; update it"))),
+        };
+        let (state, outcome) = match carried_out {
+            Ok(Some(ended)) => ended,
+            // There is more to come, or nothing to be said.
+            Ok(None) => return Ok(()),
+            Err(ProcessErrorKind::Store(error)) if is_answer(&error) => failed(&error.to_string()),
+            Err(error) if error.fetching().is_some() || is_of_feed(&error) => {
+                failed(&report(&error))
+            }
+            Err(error) => return Err(error),
+        };
+        let ended = self.then(&action.progress, state, &outcome);
+        match self.advance(&mut action, ended).await {
+            Err(error) if error.kind() == StoreErrorKind::Conflict => Ok(()),
+            advanced => Ok(advanced?),
+        }
+    }
+
+    fn then(&self, progress: &ActionProgress, state: ActionState, said: &str) -> ActionProgress {
+        progress
+            .clone()
+            .then(state, self.settings.clock.now(), said)
+    }
+
+    async fn advance(&self, action: &mut Action, to: ActionProgress) -> StoreResult<()> {
+        let mut work = self.store.begin().await?;
+        self.keep_claim(work.as_mut()).await?;
+        work.advance(action.id, action.progress.state, &to).await?;
+        work.commit().await?;
+        action.progress = to;
+        Ok(())
+    }
+
+    /// Tries the event of an action again, with another content where that is asked for.
+    async fn act_on_one(
+        &self,
+        action: &mut Action,
+        was_begun: bool,
+    ) -> Result<Option<Ended>, ProcessErrorKind> {
+        let Some(mut parked) = self.parked_event(action).await? else {
+            return Ok(Some(match was_begun {
+                true => done(
+                    "it is not parked any more: it succeeded just before the consumer was ended, or somebody \
+                     else has dealt with it",
+                ),
+                false => gone(),
+            }));
+        };
+        if action.asked.kind == ActionKind::Edit && action.progress.was.is_none() {
+            let mut progress = action.progress.clone();
+            progress.was = Some(parked.event.content().to_owned());
+            let mut work = self.store.begin().await?;
+            self.keep_claim(work.as_mut()).await?;
+            work.edit_content(&parked, &action.asked.detail).await?;
+            work.advance(action.id, ActionState::Running, &progress)
+                .await?;
+            work.commit().await?;
+            action.progress = progress;
+            let Some(edited) = self.parked_event(action).await? else {
+                return Ok(Some(gone()));
+            };
+            parked = edited;
+        }
+        Ok(Some(match self.try_again(parked).await? {
+            Tried::Succeeded(Handled::Applied) => {
+                action.progress.succeeded += 1;
+                done("applied; it is parked no longer")
+            }
+            Tried::Succeeded(Handled::Ignored) => {
+                action.progress.succeeded += 1;
+                done("the worker has no use for it; it is parked no longer")
+            }
+            Tried::Failed(error) => {
+                action.progress.failed += 1;
+                failed(&format!("it failed again, and stays parked: {error}"))
+            }
+            Tried::Away(error) => failed(&format!(
+                "what it needs is away, and it is tried again by itself: {error}"
+            )),
+            Tried::Gone => gone(),
+            Tried::WaitsFor(first) => failed(&format!(
+                "it waits for the event {} (number {}), which has the same key and was parked before it: deal \
+                 with that one first",
+                first.event.id(),
+                first.id
+            )),
+        }))
+    }
+
+    /// What takes no worker.
+    async fn set_right(&self, action: &mut Action) -> Result<Option<Ended>, ProcessErrorKind> {
+        let Some(parked) = self.parked_event(action).await? else {
+            return Ok(Some(gone()));
+        };
+        let mut work = self.store.begin().await?;
+        self.keep_claim(work.as_mut()).await?;
+        let said = match action.asked.kind {
+            ActionKind::Skip => {
+                work.remove_failed_event(&parked).await?;
+                "given up; what waited behind it goes on"
+            }
+            _ if work.reset_retries(&parked).await? => {
+                "it is tried again, as if for the first time"
+            }
+            _ => return Ok(Some(gone())),
+        };
+        let mut progress = self.then(&action.progress, ActionState::Done, said);
+        // What is given up is gone from everywhere else.
+        progress.was = Some(parked.event.content().to_owned());
+        work.advance(action.id, ActionState::Running, &progress)
+            .await?;
+        work.commit().await?;
+        action.progress = progress;
+        let event = parked.event.id();
+        let why = &action.asked.why;
+        tracing::warn!(feed = %self.feed, %event, why, said, "a parked event was set right by hand");
+        Ok(None)
+    }
+
+    /// The next batch of those that are to be tried again.
+    async fn retry_many(
+        &self,
+        action: &mut Action,
+        stop: &CancellationToken,
+    ) -> Result<Option<Ended>, ProcessErrorKind> {
+        let filter: FailureFilter = match action.asked.detail.parse() {
+            Ok(filter) => filter,
+            Err(error) => return Ok(Some(failed(&error.to_string()))),
+        };
+        let size = self.errands.size(action);
+        let mut work = self.store.begin().await?;
+        let after = action.progress.place;
+        let ids = work.failures_in_order(&self.feed, &filter, after, size);
+        let ids = ids.await?;
+        work.rollback().await?;
+        if ids.is_empty() {
+            let ActionProgress {
+                succeeded, failed, ..
+            } = action.progress;
+            return Ok(Some(done(&format!(
+                "{succeeded} succeeded, {failed} failed again; those that wait behind others follow them"
+            ))));
+        }
+        let (mut tried, mut failures, mut stopped) = (0, Vec::new(), None);
+        for id in ids {
+            if stop.is_cancelled() {
+                break;
+            }
+            let mut work = self.store.begin().await?;
+            let parked = work.parked_event(id).await?;
+            work.rollback().await?;
+            let outcome = match parked {
+                Some(parked) => self.try_again(parked).await?,
+                None => Tried::Gone,
+            };
+            tried += 1;
+            match outcome {
+                Tried::Succeeded(_) => action.progress.succeeded += 1,
+                Tried::Failed(error) => {
+                    action.progress.failed += 1;
+                    failures.push(error);
+                }
+                Tried::Away(error) => {
+                    stopped = Some(format!("what they need is away: {error}"));
+                    break;
+                }
+                Tried::Gone | Tried::WaitsFor(_) => {}
+            }
+            action.progress.place = id;
+        }
+        // A fifth of them: of one, that is one.
+        if stopped.is_none() && !failures.is_empty() && failures.len() * 5 >= tried as usize {
+            let first = failures.first().map(String::as_str).unwrap_or_default();
+            stopped = Some(format!(
+                "of the last {tried}, {} failed again: {first}",
+                failures.len()
+            ));
+        }
+        if let Some(why) = stopped {
+            let ActionProgress {
+                succeeded,
+                failed: again,
+                ..
+            } = action.progress;
+            return Ok(Some(failed(&format!(
+                "stopped, with {succeeded} that succeeded and {again} that failed again: {why}"
+            ))));
+        }
+        self.errands.plan(action, tried);
+        let running = self.then(&action.progress, ActionState::Running, "");
+        match self.advance(action, running).await {
+            // It was called off.
+            Err(error) if error.kind() == StoreErrorKind::Conflict => Ok(None),
+            advanced => Ok(advanced.map(|()| None)?),
+        }
+    }
+
+    async fn parked_event(&self, action: &Action) -> StoreResult<Option<FailedEvent>> {
+        let Some(id) = action.asked.failed_event_id else {
+            return Ok(None);
+        };
+        let mut work = self.store.begin().await?;
+        let parked = work.parked_event(id).await?;
+        work.rollback().await?;
+        // Under the number of one that is gone may be another.
+        Ok(parked.filter(|parked| {
+            let event = action.asked.event_id.as_ref();
+            *parked.event.feed_uri() == self.feed
+                && event.is_none_or(|event| parked.event.id() == event)
+        }))
+    }
+
+    /// Tries a parked event again, whether it is due or not.
+    async fn try_again(&self, mut parked: FailedEvent) -> Result<Tried, ProcessErrorKind> {
+        let key = parked.place.as_ref().and_then(|place| place.key.clone());
+        if let Some(key) = key {
+            let of_key = FailedEventQuery::of(self.feed.clone())
+                .select(FailedEventSelection::OfKey(key))
+                .limit(1);
+            let mut work = self.store.begin().await?;
+            let first = work.failed_events(&of_key).await?.into_iter().next();
+            work.rollback().await?;
+            if let Some(first) = first.filter(|first| first.id < parked.id) {
+                return Ok(Tried::WaitsFor(Box::new(first)));
+            }
+        }
+        match Afresh::default().event(self, &parked).await {
+            Ok(Some(event)) => parked.event = event,
+            Ok(None) => {}
+            Err(error) => return Ok(Tried::Away(report(&error))),
+        }
+        let event = Arc::new(parked.event.clone());
+        let mut one = Ahead::new(&self.worker, 1, vec![(event, ())]);
+        let Some(((), prepared)) = one.next().await else {
+            return Ok(Tried::Gone);
+        };
+        let turn = self.turn().await;
+        let retried = self.retry(&parked, prepared).await;
+        drop(turn);
+        let mut processed = Processed::default();
+        let tried = match retried {
+            Ok(Some(handled)) => {
+                match handled {
+                    Handled::Applied => processed.applied += 1,
+                    Handled::Ignored => processed.ignored += 1,
+                }
+                Tried::Succeeded(handled)
+            }
+            Ok(None) => {
+                processed.failed += 1;
+                Tried::Failed(self.last_error(&parked).await?)
+            }
+            Err(ProcessErrorKind::Waiting { error, .. }) => Tried::Away(error),
+            Err(ProcessErrorKind::Store(error)) if error.kind() == StoreErrorKind::NotParked => {
+                Tried::Gone
+            }
+            Err(error) => return Err(error),
+        };
+        metric::events(&self.feed, processed);
+        self.watch.count(processed);
+        Ok(tried)
+    }
+
+    async fn last_error(&self, parked: &FailedEvent) -> StoreResult<String> {
+        let mut work = self.store.begin().await?;
+        let log = work.retry_log(&self.feed, parked.event.id()).await?;
+        work.rollback().await?;
+        let last = log.last().map_or(&parked.failure, |retry| &retry.failure);
+        Ok(last.message().to_owned())
+    }
+
+    /// Where the marker would stand, and what that would skip or replay.
+    async fn preview(&self, action: &Action) -> Result<Ended, ProcessErrorKind> {
+        let Ok(position) = action.asked.detail.parse::<StartPosition>() else {
+            return Ok(no_position(&action.asked.detail));
+        };
+        let from = self.store.marker(&self.feed).await?;
+        let Some(to) = self.find(&position).await? else {
+            return Ok(done("the feed has nothing there yet"));
+        };
+        let (stands, position) = (self.marker_at(&to), reached(&to));
+        let stood = match &from {
+            Some(marker) => self.stood(marker).await?,
+            None => Some(0),
+        };
+        let effect = match stood.zip(position) {
+            Some((from, to)) if from < to => format!("{} events would be skipped", to - from),
+            Some((from, to)) if from > to => format!("{} events would be replayed", from - to),
+            Some(_) => "nothing would be skipped or replayed".to_owned(),
+            None => "how many events lie between, the server does not say".to_owned(),
+        };
+        Ok(done(&format!(
+            "{effect}; the marker would stand {}",
+            told(&stands)
+        )))
+    }
+
+    /// How many events of the feed there are up to where a marker stands.
+    async fn stood(&self, marker: &Marker) -> Result<Option<u64>, ProcessErrorKind> {
+        let first = match marker.last_read_entry_id() {
+            Some(entry) => self.find(&StartPosition::After(entry.clone())).await,
+            None => return Ok(None),
+        };
+        match first {
+            Ok(first) => Ok(first.as_ref().and_then(reached)),
+            Err(error) if is_of_feed(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn move_as_asked(&self, action: &mut Action) -> Result<Ended, ProcessErrorKind> {
+        let Ok(position) = action.asked.detail.parse::<StartPosition>() else {
+            return Ok(no_position(&action.asked.detail));
+        };
+        let from = self.store.marker(&self.feed).await?;
+        action.progress.was = from.as_ref().map(told);
+        let to = self.move_marker_to(&position).await?;
+        // The claim was given away by that.
+        self.begin_reading(None).await?;
+        Ok(done(&format!("the marker stands {}", told(&to))))
+    }
+}
+
+/// How an action has ended, and what is to be said of it.
+type Ended = (ActionState, String);
+
+fn done(said: &str) -> Ended {
+    (ActionState::Done, said.to_owned())
+}
+
+fn failed(said: &str) -> Ended {
+    (ActionState::Failed, said.to_owned())
+}
+
+fn gone() -> Ended {
+    failed("it is not parked any more: it has succeeded, or somebody else has dealt with it")
+}
+
+fn no_position(given: &str) -> Ended {
+    failed(&format!(
+        "{given:?} is no position: give latest, beginning, page:URL, after:ENTRY or at:TIME"
+    ))
+}
+
+/// How many events of the feed there are up to where one would begin, where the server says.
+fn reached(first: &First) -> Option<u64> {
+    let position = first.page.position?;
+    Some(position.saturating_sub(first.unread.len() as u64))
+}
+
+fn told(marker: &Marker) -> String {
+    let page = marker.page_uri().unwrap_or("no page");
+    match marker.last_read_entry_id() {
+        Some(entry) => format!("behind {entry} on {page}"),
+        None => format!("at the beginning of {page}"),
+    }
+}
+
+/// Whether an error of the store answers what was asked, and no trying again will answer otherwise.
+fn is_answer(error: &StoreError) -> bool {
+    matches!(
+        error.kind(),
+        StoreErrorKind::NotParked | StoreErrorKind::Refused | StoreErrorKind::InvalidData
+    )
+}
+
+/// Whether the feed is not as it would have to be.
+fn is_of_feed(error: &ProcessErrorKind) -> bool {
+    !matches!(
+        error,
+        ProcessErrorKind::Store(_)
+            | ProcessErrorKind::BrokenTransaction { .. }
+            | ProcessErrorKind::StandingBy { .. }
+    )
+}
+
+fn report(error: &ProcessErrorKind) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,429 @@
+//! What somebody asks for is carried out by the consumer that runs, once, and what came of it is written down.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use atomfeed_client::{
+    AtomFeedClient, CancellationToken, Event, EventWorker, Handled, StartPosition, WorkerError,
+};
+use atomfeed_core::store::conformance::Harness;
+use atomfeed_core::store::{
+    ActionQuery, ConsoleStore, ConsumerStore, FailureFilter, FailureQuery, ParkedEvent,
+};
+use atomfeed_core::{
+    Action, ActionKind, ActionProgress, ActionState, Clock, NewAction, Reason, SystemClock,
+};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::feeds::{Emr, applied, feed_uri, on_every_store};
+
+/// Long enough for any machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const NEVER: Duration = Duration::from_secs(100_000);
+
+on_every_store!(
+    one_is_tried_again_edited_or_given_up,
+    of_one_key_the_first_goes_first,
+    many_are_tried_again_while_they_succeed,
+    what_was_begun_is_ended_by_the_next,
+    the_marker_is_moved_once_it_was_seen_where_to,
+    what_is_called_off_is_not_carried_out,
+);
+
+/// Applies what it is handed under its content, which is a number; others fail, and so do those from 100 on
+/// while the target refuses them, or is away.
+struct Target<H> {
+    harness: Arc<H>,
+    refuses: Arc<AtomicBool>,
+    is_away: Arc<AtomicBool>,
+    tried: Arc<AtomicU32>,
+    is_one_patient: bool,
+}
+
+#[async_trait]
+impl<H: Harness + 'static> EventWorker<H::Conn> for Target<H> {
+    async fn process(&self, event: &Event, conn: &mut H::Conn) -> Result<Handled, WorkerError> {
+        self.tried.fetch_add(1, Ordering::Relaxed);
+        let content = event.content();
+        self.harness.write(conn, content, content).await;
+        let number: u32 = content
+            .parse()
+            .map_err(|_| WorkerError::new("the order has no patient"))?;
+        if number >= 100 && self.is_away.load(Ordering::Relaxed) {
+            return Err(WorkerError::transient("the lab is away"));
+        }
+        match number >= 100 && self.refuses.load(Ordering::Relaxed) {
+            true => Err(WorkerError::new(format!("order {number} is refused"))),
+            false => Ok(Handled::Applied),
+        }
+    }
+
+    fn key(&self, event: &Event) -> Option<String> {
+        match self.is_one_patient {
+            true => Some("patient".to_owned()),
+            false => Some(event.id().to_string()),
+        }
+    }
+}
+
+struct Lab<H: Harness + 'static> {
+    harness: Arc<H>,
+    store: H::Store,
+    emr: Emr,
+    refuses: Arc<AtomicBool>,
+    is_away: Arc<AtomicBool>,
+    tried: Arc<AtomicU32>,
+    is_one_patient: bool,
+}
+
+struct Running {
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    async fn end(self) {
+        self.stop.cancel();
+        self.task.await.unwrap();
+    }
+}
+
+impl<H: Harness + 'static> Lab<H> {
+    async fn new(harness: &Arc<H>) -> Self {
+        Self {
+            store: harness.store().await,
+            harness: Arc::clone(harness),
+            emr: Emr::new().await,
+            refuses: Arc::new(AtomicBool::new(true)),
+            is_away: Arc::default(),
+            tried: Arc::default(),
+            is_one_patient: false,
+        }
+    }
+
+    fn client(&self) -> AtomFeedClient<H::Conn> {
+        let target = Target {
+            harness: Arc::clone(&self.harness),
+            refuses: Arc::clone(&self.refuses),
+            is_away: Arc::clone(&self.is_away),
+            tried: Arc::clone(&self.tried),
+            is_one_patient: self.is_one_patient,
+        };
+        self.emr
+            .client()
+            .interval(NEVER)
+            .wait_for_news(Duration::ZERO)
+            .retry_delays(NEVER, NEVER)
+            // By itself, nothing is tried again where there is no key.
+            .max_retries(if self.is_one_patient { 5 } else { 0 })
+            .look_for_actions(Duration::from_millis(5))
+            .build(self.store.clone(), target)
+    }
+
+    fn run(&self) -> Running {
+        let (client, stop) = (self.client(), CancellationToken::new());
+        let stopped = stop.clone();
+        let task = tokio::spawn(async move { client.run(stopped).await.unwrap() });
+        Running { stop, task }
+    }
+
+    async fn ask(&self, kind: ActionKind, parked: Option<&ParkedEvent>, detail: &str) -> i64 {
+        let now = SystemClock.now();
+        let action = NewAction {
+            feed_uri: feed_uri(),
+            kind,
+            failed_event_id: parked.map(|parked| parked.id),
+            event_id: parked.map(|parked| parked.event_id.clone()),
+            detail: detail.to_owned(),
+            by: "asha".to_owned(),
+            why: "a test".to_owned(),
+            at: now,
+        };
+        let mut work = self.store.change().await.unwrap();
+        let id = work
+            .ask(&action, &ActionProgress::waiting(now))
+            .await
+            .unwrap();
+        work.commit().await.unwrap();
+        id
+    }
+
+    async fn action(&self, id: i64) -> Action {
+        let mut work = self.store.look().await.unwrap();
+        work.action(id).await.unwrap().unwrap()
+    }
+
+    /// What has become of an action in the end.
+    async fn ended(&self, id: i64) -> (ActionState, String) {
+        let begun = Instant::now();
+        loop {
+            let progress = self.action(id).await.progress;
+            if !progress.state.is_open() {
+                return (progress.state, progress.outcome.unwrap());
+            }
+            assert!(begun.elapsed() < PATIENCE, "{progress:?}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    async fn done(&self, kind: ActionKind, parked: Option<&ParkedEvent>, detail: &str) -> String {
+        let id = self.ask(kind, parked, detail).await;
+        let (state, outcome) = self.ended(id).await;
+        assert_eq!(state, ActionState::Done, "{outcome}");
+        outcome
+    }
+
+    async fn failed(&self, kind: ActionKind, parked: Option<&ParkedEvent>, detail: &str) -> String {
+        let id = self.ask(kind, parked, detail).await;
+        let (state, outcome) = self.ended(id).await;
+        assert_eq!(state, ActionState::Failed, "{outcome}");
+        outcome
+    }
+
+    /// In the order in which they were parked.
+    async fn parked(&self) -> Vec<ParkedEvent> {
+        let mut work = self.store.look().await.unwrap();
+        let query = FailureQuery::of(FailureFilter::default()).limit(10_000);
+        let mut parked = work.failures(&query).await.unwrap();
+        parked.reverse();
+        parked
+    }
+
+    async fn until_parked(&self, count: usize) -> Vec<ParkedEvent> {
+        let begun = Instant::now();
+        loop {
+            let parked = self.parked().await;
+            if parked.len() == count {
+                return parked;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{} are parked", parked.len());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    async fn applied(&self) -> Vec<u32> {
+        applied(self.harness.as_ref(), &self.store).await
+    }
+}
+
+async fn one_is_tried_again_edited_or_given_up<H: Harness + 'static>(harness: &Arc<H>) {
+    let lab = Lab::new(harness).await;
+    lab.emr.publish([1, 101, 102, 103, 104]).await;
+    let running = lab.run();
+    let parked = lab.until_parked(4).await;
+    let [one, two, three, four] = parked.as_slice() else {
+        unreachable!()
+    };
+
+    let outcome = lab.failed(ActionKind::Retry, Some(one), "").await;
+    assert!(outcome.contains("order 101 is refused"), "{outcome}");
+    assert_eq!(lab.parked().await[0].retries, 1);
+    let outcome = lab.done(ActionKind::ResetRetries, Some(one), "").await;
+    assert!(outcome.contains("as if for the first time"), "{outcome}");
+    assert_eq!(lab.parked().await[0].retries, 0);
+    lab.is_away.store(true, Ordering::Relaxed);
+    let outcome = lab.failed(ActionKind::Retry, Some(one), "").await;
+    assert!(outcome.contains("the lab is away"), "{outcome}");
+    assert_eq!(lab.parked().await[0].retries, 0, "that counts for none");
+    lab.is_away.store(false, Ordering::Relaxed);
+
+    // Edited so that it goes through, and so that it does not.
+    let outcome = lab
+        .failed(ActionKind::Edit, Some(two), "nothing & all")
+        .await;
+    assert!(outcome.contains("the order has no patient"), "{outcome}");
+    let id = lab.ask(ActionKind::Edit, Some(two), "12").await;
+    assert_eq!(lab.ended(id).await.0, ActionState::Done);
+    let edited = lab.action(id).await;
+    assert_eq!(edited.progress.was.as_deref(), Some("nothing & all"));
+    assert_eq!(edited.progress.succeeded, 1);
+    let outcome = lab.failed(ActionKind::Edit, Some(two), "13").await;
+    assert!(outcome.contains("not parked any more"), "{outcome}");
+
+    let id = lab.ask(ActionKind::Skip, Some(three), "").await;
+    assert_eq!(lab.ended(id).await.0, ActionState::Done);
+    assert_eq!(lab.action(id).await.progress.was.as_deref(), Some("103"));
+    for kind in [
+        ActionKind::Retry,
+        ActionKind::Skip,
+        ActionKind::ResetRetries,
+    ] {
+        let outcome = lab.failed(kind, Some(three), "").await;
+        assert!(outcome.contains("not parked any more"), "{outcome}");
+    }
+    lab.refuses.store(false, Ordering::Relaxed);
+    lab.done(ActionKind::Retry, Some(four), "").await;
+    running.end().await;
+    assert_eq!(lab.applied().await, [1, 12, 104]);
+
+    // All of it can be read afterwards.
+    let mut work = lab.store.look().await.unwrap();
+    let query = ActionQuery::newest(100).of_event(feed_uri(), two.id);
+    let actions = work.actions(&query).await.unwrap();
+    let kinds: Vec<_> = actions
+        .iter()
+        .map(|action| action.asked.detail.as_str())
+        .collect();
+    assert_eq!(kinds, ["13", "12", "nothing & all"]);
+    assert_eq!(actions[2].progress.was.as_deref(), Some("102"));
+}
+
+async fn of_one_key_the_first_goes_first<H: Harness + 'static>(harness: &Arc<H>) {
+    let mut lab = Lab::new(harness).await;
+    lab.is_one_patient = true;
+    lab.emr.publish([101, 2, 3]).await;
+    let running = lab.run();
+    let parked = lab.until_parked(3).await;
+    let outcome = lab.failed(ActionKind::Retry, Some(&parked[2]), "").await;
+    assert!(outcome.contains(parked[0].event_id.as_str()), "{outcome}");
+    // What waits behind one that is given up goes on by itself.
+    lab.done(ActionKind::Skip, Some(&parked[0]), "").await;
+    lab.until_parked(0).await;
+    running.end().await;
+    assert_eq!(lab.applied().await, [2, 3]);
+}
+
+async fn many_are_tried_again_while_they_succeed<H: Harness + 'static>(harness: &Arc<H>) {
+    let lab = Lab::new(harness).await;
+    lab.emr.publish(101..=140).await;
+    let running = lab.run();
+    let parked = lab.until_parked(40).await;
+    let tried = || lab.tried.load(Ordering::Relaxed);
+    let filter = FailureFilter::default().with_reason(Reason::of("order 1 is refused").key());
+    let many = filter.to_string();
+    let before = tried();
+    // While the target refuses them, or is away, one is tried.
+    let outcome = lab.failed(ActionKind::RetryMany, None, &many).await;
+    assert!(
+        outcome.contains("stopped") && outcome.contains("is refused"),
+        "{outcome}"
+    );
+    assert_eq!(tried(), before + 1);
+    lab.is_away.store(true, Ordering::Relaxed);
+    let outcome = lab.failed(ActionKind::RetryMany, None, &many).await;
+    assert!(outcome.contains("the lab is away"), "{outcome}");
+    assert_eq!(tried(), before + 2);
+    lab.is_away.store(false, Ordering::Relaxed);
+    let outcome = lab.failed(ActionKind::RetryMany, None, "colour=red").await;
+    assert!(outcome.contains("colour"), "{outcome}");
+
+    lab.refuses.store(false, Ordering::Relaxed);
+    let id = lab.ask(ActionKind::RetryMany, None, &many).await;
+    let (state, outcome) = lab.ended(id).await;
+    assert_eq!(state, ActionState::Done, "{outcome}");
+    assert_eq!(lab.action(id).await.progress.succeeded, parked.len() as u64);
+    lab.until_parked(0).await;
+    running.end().await;
+    assert_eq!(lab.applied().await, (101..=140).collect::<Vec<_>>());
+}
+
+/// Who was at it has ended in the middle: before it edited, after that, and after the event was applied.
+async fn what_was_begun_is_ended_by_the_next<H: Harness + 'static>(harness: &Arc<H>) {
+    let lab = Lab::new(harness).await;
+    lab.emr.publish([101, 102, 103]).await;
+    lab.client().process_events().await.unwrap();
+    let parked = lab.parked().await;
+    let mut ids = Vec::new();
+    for (step, parked) in parked.iter().enumerate() {
+        let id = lab
+            .ask(ActionKind::Edit, Some(parked), &format!("{step}"))
+            .await;
+        ids.push(id);
+        let mut progress = lab.action(id).await.progress;
+        let mut work = lab.store.change().await.unwrap();
+        progress.state = ActionState::Running;
+        let failed = work.parked_event(parked.id).await.unwrap().unwrap();
+        if step > 0 {
+            work.edit_content(&failed, &format!("{step}"))
+                .await
+                .unwrap();
+            progress.was = Some("as it was".to_owned());
+        }
+        work.advance(id, ActionState::Waiting, &progress)
+            .await
+            .unwrap();
+        if step > 1 {
+            work.remove_failed_event(&failed).await.unwrap();
+        }
+        work.commit().await.unwrap();
+    }
+    let running = lab.run();
+    for (step, id) in ids.into_iter().enumerate() {
+        let (state, outcome) = lab.ended(id).await;
+        assert_eq!(state, ActionState::Done, "{outcome}");
+        let was = ["101", "as it was", "as it was"][step];
+        assert_eq!(lab.action(id).await.progress.was.as_deref(), Some(was));
+    }
+    running.end().await;
+    assert_eq!(lab.applied().await, [0, 1]);
+}
+
+async fn the_marker_is_moved_once_it_was_seen_where_to<H: Harness + 'static>(harness: &Arc<H>) {
+    let lab = Lab::new(harness).await;
+    lab.emr.publish(1..=12).await;
+    let running = lab.run();
+    let begun = Instant::now();
+    while lab.applied().await.len() < 12 {
+        assert!(begun.elapsed() < PATIENCE);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let page = "http://127.0.0.1:8080/feed/2";
+    for (position, effect) in [
+        ("latest", "nothing would be skipped or replayed"),
+        ("beginning", "12 events would be replayed"),
+        (page, "7 events would be replayed"),
+    ] {
+        let outcome = lab.done(ActionKind::PreviewMarker, None, position).await;
+        assert!(outcome.starts_with(effect), "{position}: {outcome}");
+        assert_eq!(
+            position.parse::<StartPosition>().unwrap().to_string(),
+            position
+        );
+    }
+    for position in ["nowhere", "after:", "at:5"] {
+        let outcome = lab.failed(ActionKind::PreviewMarker, None, position).await;
+        assert!(outcome.contains("is no position"), "{outcome}");
+    }
+    let nowhere = "http://127.0.0.1:8080/feed/99";
+    let outcome = lab.failed(ActionKind::MoveMarker, None, nowhere).await;
+    assert!(outcome.contains("feed/99"), "{outcome}");
+    let before = lab.store.marker(&feed_uri()).await.unwrap().unwrap();
+    assert_eq!(lab.tried.load(Ordering::Relaxed), 12);
+
+    let id = lab.ask(ActionKind::MoveMarker, None, page).await;
+    assert_eq!(lab.ended(id).await.0, ActionState::Done);
+    let was = lab.action(id).await.progress.was.unwrap();
+    let entry = before.last_read_entry_id().unwrap();
+    assert!(was.contains(entry.as_str()), "{was}");
+    // The consumer goes on from there: seven once more.
+    let begun = Instant::now();
+    while lab.tried.load(Ordering::Relaxed) < 19 {
+        assert!(begun.elapsed() < PATIENCE);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    running.end().await;
+    assert_eq!(lab.store.marker(&feed_uri()).await.unwrap(), Some(before));
+}
+
+async fn what_is_called_off_is_not_carried_out<H: Harness + 'static>(harness: &Arc<H>) {
+    let lab = Lab::new(harness).await;
+    lab.emr.publish([101, 102]).await;
+    lab.client().process_events().await.unwrap();
+    let parked = lab.parked().await;
+    let id = lab.ask(ActionKind::Skip, Some(&parked[0]), "").await;
+    let mut work = lab.store.change().await.unwrap();
+    let waiting = work.action(id).await.unwrap().unwrap().progress;
+    let off = waiting.then(ActionState::CalledOff, SystemClock.now(), "not now");
+    work.advance(id, ActionState::Waiting, &off).await.unwrap();
+    work.commit().await.unwrap();
+    let running = lab.run();
+    // What was asked for later is done.
+    lab.done(ActionKind::Skip, Some(&parked[1]), "").await;
+    assert_eq!(lab.parked().await.len(), 1);
+    assert_eq!(lab.action(id).await.progress.state, ActionState::CalledOff);
+    running.end().await;
+}

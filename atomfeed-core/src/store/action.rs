@@ -1,0 +1,85 @@
+use async_trait::async_trait;
+
+use super::StoreResult;
+use crate::{Action, ActionProgress, ActionState, FeedUri, NewAction};
+
+/// What was asked of consumers, and what came of it (table `atomfeed_actions`, of our own).
+#[async_trait]
+pub trait ActionStore: Send {
+    /// Writes down what is asked for, with how far it has come, and says under which id.
+    ///
+    /// # Errors
+    ///
+    /// This and every other call: as the database has it.
+    async fn ask(&mut self, action: &NewAction, progress: &ActionProgress) -> StoreResult<i64>;
+
+    /// One of them.
+    async fn action(&mut self, id: i64) -> StoreResult<Option<Action>>;
+
+    /// Those of a feed that are [open](ActionState::is_open), in the order in which they were asked for; the
+    /// first hundred.
+    async fn open_actions(&mut self, feed_uri: &FeedUri) -> StoreResult<Vec<Action>>;
+
+    /// The newest first.
+    async fn actions(&mut self, query: &ActionQuery) -> StoreResult<Vec<Action>>;
+
+    /// Writes down how far one has come that is in the state `from`.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreErrorKind::Conflict`](super::StoreErrorKind::Conflict) when it is in another state: somebody
+    /// else was first.
+    async fn advance(
+        &mut self,
+        id: i64,
+        from: ActionState,
+        progress: &ActionProgress,
+    ) -> StoreResult<()>;
+}
+
+/// Which actions to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ActionQuery {
+    /// Only those of this feed.
+    pub feed_uri: Option<FeedUri>,
+    /// Only those with this parked event; it takes the feed, too.
+    pub failed_event_id: Option<i64>,
+    /// Only ids below this: the last one of the page before.
+    pub before: Option<i64>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+impl ActionQuery {
+    /// The newest, at most so many.
+    pub fn newest(limit: u32) -> Self {
+        Self {
+            feed_uri: None,
+            failed_event_id: None,
+            before: None,
+            limit,
+        }
+    }
+
+    /// Only those of a feed.
+    #[must_use]
+    pub fn of_feed(mut self, feed_uri: FeedUri) -> Self {
+        self.feed_uri = Some(feed_uri);
+        self
+    }
+
+    /// Only those with a parked event of a feed.
+    #[must_use]
+    pub fn of_event(mut self, feed_uri: FeedUri, failed_event_id: i64) -> Self {
+        self.failed_event_id = Some(failed_event_id);
+        self.of_feed(feed_uri)
+    }
+
+    /// Only ids below this: the last one of the page before.
+    #[must_use]
+    pub fn before(mut self, id: Option<i64>) -> Self {
+        self.before = id;
+        self
+    }
+}
