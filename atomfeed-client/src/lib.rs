@@ -2,6 +2,8 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod client;
+#[cfg(feature = "console")]
+pub mod console;
 mod error;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]

@@ -28,13 +28,18 @@ pub struct Reason(String);
 impl Reason {
     /// The reason that an error message gives.
     pub fn of(message: &str) -> Self {
+        Self(masked(Self::line(message)))
+    }
+
+    /// The line of an error message that says most: the first one, without the address of the page that
+    /// stands in front of it.
+    pub fn line(message: &str) -> &str {
         let said = match message.strip_prefix(BEFORE_PAGE) {
             Some(rest) => rest.split_once(AFTER_PAGE).map_or(rest, |(_, said)| said),
             None => message,
         };
         let mut lines = said.lines().map(str::trim);
-        let line = lines.find(|line| !line.is_empty()).unwrap_or_default();
-        Self(masked(line))
+        lines.find(|line| !line.is_empty()).unwrap_or_default()
     }
 
     /// The text.

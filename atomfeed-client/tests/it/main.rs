@@ -8,6 +8,7 @@ mod bad_input;
 mod batches;
 mod broken;
 mod closed_server;
+mod console;
 mod content;
 mod crashes;
 mod disturbed;

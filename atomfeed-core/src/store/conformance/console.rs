@@ -22,14 +22,18 @@ fn at(seconds: i64) -> DateTime<Utc> {
 }
 
 fn event(feed: &FeedUri, number: u64) -> Event {
-    let title = if number % 2 == 0 {
+    let title = if number.is_multiple_of(2) {
         "Patient"
     } else {
         "Lab 100%_!"
     };
     Event::new(EntryId::of_event(number), feed.clone())
         .with_text(title, format!("/patient/{number}?a=1&b=2"))
-        .with_tags_column(if number % 3 == 0 { "Order,urgent" } else { "" })
+        .with_tags_column(if number.is_multiple_of(3) {
+            "Order,urgent"
+        } else {
+            ""
+        })
 }
 
 async fn change<H: Harness>(store: &H::Store) -> Box<dyn Records> {

@@ -1,0 +1,322 @@
+//! What somebody asks for, written down; and done at once where no consumer of ours would do it.
+
+use atomfeed_core::store::{FailureFilter, Records, StoreError, StoreErrorKind};
+use atomfeed_core::{
+    ActionKind, ActionProgress, ActionState, EntryId, FailedEvent, FeedUri, Marker, NewAction,
+    Rebase, Rebased,
+};
+use chrono::TimeDelta;
+
+use super::desk::Desk;
+use super::system::System;
+use super::users::{ConsoleUser, Role};
+
+/// How long the word of a consumer of ours holds: a feed that none has followed since is another program's,
+/// where its tables are.
+const OURS: TimeDelta = TimeDelta::hours(24);
+
+/// How many are set right at once, where no consumer does it.
+const BATCH: u32 = 1_000;
+
+/// How much a content may weigh.
+pub(super) const LARGEST_CONTENT: usize = 16 << 20;
+
+/// What is asked for.
+#[derive(Debug, Clone)]
+pub(super) struct Wish {
+    pub(super) kind: ActionKind,
+    pub(super) feed_uri: FeedUri,
+    pub(super) failed_event_id: Option<i64>,
+    pub(super) detail: String,
+    pub(super) why: String,
+}
+
+/// Why it cannot be asked for.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unasked {
+    #[error("{0} may look at everything and change nothing: have somebody do it who may")]
+    NotAllowed(String),
+    #[error("{0}")]
+    Wrong(String),
+    #[error("it is not parked any more: it has succeeded, or somebody else has dealt with it")]
+    Gone,
+    #[error(transparent)]
+    Store(StoreError),
+}
+
+impl From<StoreError> for Unasked {
+    fn from(error: StoreError) -> Self {
+        match error.kind() {
+            StoreErrorKind::NotParked => Self::Gone,
+            StoreErrorKind::Refused => Self::Wrong(error.to_string()),
+            _ => Self::Store(error),
+        }
+    }
+}
+
+impl Desk {
+    /// Whether a feed is run by another program, which takes nothing up that is asked for here.
+    pub(super) async fn is_foreign(
+        &self,
+        is_adopted: bool,
+        work: &mut dyn Records,
+        feed: &FeedUri,
+    ) -> Result<bool, StoreError> {
+        if !is_adopted {
+            return Ok(false);
+        }
+        let statuses = work.statuses().await?;
+        let own = statuses.iter().find(|status| status.feed_uri == *feed);
+        let seen = own.and_then(|status| status.seen_at);
+        Ok(seen.is_none_or(|seen| self.clock.now() - seen > OURS))
+    }
+
+    /// Writes down what is asked for, and says under which id.
+    pub(super) async fn ask(
+        &self,
+        system: &System,
+        user: &ConsoleUser,
+        wish: Wish,
+    ) -> Result<i64, Unasked> {
+        if user.role < Role::Operate {
+            return Err(Unasked::NotAllowed(user.name.clone()));
+        }
+        self.check(&wish)?;
+        let is_adopted = system.store().await?.is_adopted();
+        let mut work = system.change().await?;
+        let parked = match wish.failed_event_id {
+            None => None,
+            Some(id) => {
+                let parked = work.parked_event(id).await?;
+                let parked = parked.filter(|parked| *parked.event.feed_uri() == wish.feed_uri);
+                Some(parked.ok_or(Unasked::Gone)?)
+            }
+        };
+        let now = self.clock.now();
+        let action = NewAction {
+            feed_uri: wish.feed_uri,
+            kind: wish.kind,
+            failed_event_id: wish.failed_event_id,
+            event_id: parked.as_ref().map(|parked| parked.event.id().clone()),
+            detail: wish.detail,
+            by: user.name.clone(),
+            why: wish.why,
+            at: now,
+        };
+        let waiting = ActionProgress::waiting(now);
+        let progress = match action.kind {
+            ActionKind::Rebase => {
+                let rebase = rebase(&action.detail)?;
+                let done = work.rebase(&rebase).await?;
+                waiting.then(ActionState::Done, now, told(&done))
+            }
+            _ if self
+                .is_foreign(is_adopted, work.as_mut(), &action.feed_uri)
+                .await? =>
+            {
+                self.carry_out(work.as_mut(), &action, parked.as_ref(), waiting)
+                    .await?
+            }
+            _ => waiting,
+        };
+        let id = work.ask(&action, &progress).await?;
+        work.commit().await?;
+        tracing::info!(
+            system = system.name(),
+            action = id,
+            kind = action.kind.as_str(),
+            by = action.by,
+            why = action.why,
+            "something was asked for in the console"
+        );
+        Ok(id)
+    }
+
+    fn check(&self, wish: &Wish) -> Result<(), Unasked> {
+        let wrong = |said: &str| Err(Unasked::Wrong(said.to_owned()));
+        if wish.why.trim().is_empty() {
+            return wrong("say why: it is written down beside what is done");
+        }
+        if wish.why.len() > 10_000 || wish.detail.len() > LARGEST_CONTENT {
+            return wrong("that is too long to be kept");
+        }
+        let takes_event = matches!(
+            wish.kind,
+            ActionKind::Retry | ActionKind::ResetRetries | ActionKind::Edit | ActionKind::Skip
+        );
+        if takes_event != wish.failed_event_id.is_some() {
+            return wrong(
+                "say of which parked event, where it is one, and of none where it is not",
+            );
+        }
+        if wish.kind == ActionKind::RetryMany
+            && let Err(error) = wish.detail.parse::<FailureFilter>()
+        {
+            return wrong(&error.to_string());
+        }
+        if wish.kind == ActionKind::Edit && wish.detail.contains('\0') {
+            return wrong(
+                "the content holds a NUL character, which no database keeps: take it out",
+            );
+        }
+        Ok(())
+    }
+
+    /// Does what the tables of another program can carry, as far as no worker is needed.
+    async fn carry_out(
+        &self,
+        work: &mut dyn Records,
+        action: &NewAction,
+        parked: Option<&FailedEvent>,
+        mut progress: ActionProgress,
+    ) -> Result<ActionProgress, Unasked> {
+        const THEIRS: &str =
+            "the program that runs this feed tries it again by itself: its retries are 0";
+        let now = self.clock.now();
+        let said = match (action.kind, parked) {
+            (ActionKind::Retry | ActionKind::ResetRetries, Some(parked)) => {
+                if !work.reset_retries(parked).await? {
+                    return Err(Unasked::Gone);
+                }
+                THEIRS.to_owned()
+            }
+            (ActionKind::Edit, Some(parked)) => {
+                work.edit_content(parked, &action.detail).await?;
+                work.reset_retries(parked).await?;
+                progress.was = Some(parked.event.content().to_owned());
+                THEIRS.to_owned()
+            }
+            (ActionKind::Skip, Some(parked)) => {
+                work.remove_failed_event(parked).await?;
+                progress.was = Some(parked.event.content().to_owned());
+                "given up: it is parked no longer".to_owned()
+            }
+            (ActionKind::RetryMany, _) => {
+                let reset = self.reset_many(work, action).await?;
+                progress.succeeded = reset;
+                format!(
+                    "the program that runs this feed tries {reset} again by itself: their retries are 0"
+                )
+            }
+            (ActionKind::PreviewMarker, _) => {
+                let to = placed(&action.feed_uri, &action.detail)?;
+                format!(
+                    "what lies between, only the program that runs this feed can tell; the marker would stand {}",
+                    stands(&to)
+                )
+            }
+            (ActionKind::MoveMarker, _) => {
+                let to = placed(&action.feed_uri, &action.detail)?;
+                let from = work.marker(&action.feed_uri).await?;
+                work.move_marker(from.as_ref(), &to).await?;
+                progress.was = from.as_ref().map(stands);
+                format!("the marker stands {}", stands(&to))
+            }
+            _ => return Err(Unasked::Wrong("this cannot be done here".to_owned())),
+        };
+        Ok(progress.then(ActionState::Done, now, said))
+    }
+
+    async fn reset_many(&self, work: &mut dyn Records, action: &NewAction) -> Result<u64, Unasked> {
+        let filter: FailureFilter = match action.detail.parse() {
+            Ok(filter) => filter,
+            Err(error) => return Err(Unasked::Wrong(error.to_string())),
+        };
+        let (mut reset, mut after) = (0, 0);
+        loop {
+            let ids = work.failures_in_order(&action.feed_uri, &filter, after, BATCH);
+            let ids = ids.await?;
+            let Some(last) = ids.last() else {
+                return Ok(reset);
+            };
+            after = *last;
+            for id in ids {
+                if let Some(parked) = work.parked_event(id).await? {
+                    reset += u64::from(work.reset_retries(&parked).await?);
+                }
+            }
+        }
+    }
+
+    /// Calls off what is not done.
+    pub(super) async fn call_off(
+        &self,
+        system: &System,
+        user: &ConsoleUser,
+        id: i64,
+    ) -> Result<(), Unasked> {
+        if user.role < Role::Operate {
+            return Err(Unasked::NotAllowed(user.name.clone()));
+        }
+        let mut work = system.change().await?;
+        let Some(action) = work.action(id).await? else {
+            return Err(Unasked::Wrong("there is no such action".to_owned()));
+        };
+        let state = action.progress.state;
+        if !state.is_open() {
+            return Err(Unasked::Wrong("it is over already".to_owned()));
+        }
+        let said = format!("called off by {}", user.name);
+        let off = action
+            .progress
+            .then(ActionState::CalledOff, self.clock.now(), said);
+        work.advance(id, state, &off).await?;
+        work.commit().await?;
+        Ok(())
+    }
+
+    /// What putting another address in the place of one would change.
+    pub(super) async fn preview_rebase(
+        &self,
+        system: &System,
+        detail: &str,
+    ) -> Result<String, Unasked> {
+        let rebase = rebase(detail)?;
+        let mut work = system.change().await?;
+        let would = work.rebase(&rebase).await?;
+        // It is undone with the transaction.
+        drop(work);
+        Ok(told(&would))
+    }
+}
+
+fn rebase(detail: &str) -> Result<Rebase, Unasked> {
+    let parsed: Result<Rebase, _> = detail.parse();
+    parsed.map_err(|error| {
+        Unasked::Wrong(format!(
+            "{error}: give FROM=TO, such as http://emr=https://emr.example.org"
+        ))
+    })
+}
+
+fn told(rebased: &Rebased) -> String {
+    format!(
+        "{} markers, {} parked events and {} rows of the retry log",
+        rebased.markers, rebased.failed_events, rebased.retries
+    )
+}
+
+/// A marker by hand: the URL of a page, and, behind a blank, the id of an entry on it.
+fn placed(feed: &FeedUri, detail: &str) -> Result<Marker, Unasked> {
+    let (page, entry) = detail.split_once(' ').unwrap_or((detail, ""));
+    if url::Url::parse(page).is_err() {
+        return Err(Unasked::Wrong(
+            "the program that runs this feed is another one, and so the place is given by hand: the URL of a \
+             page, a blank, and the id of the last entry that is not to be read again"
+                .to_owned(),
+        ));
+    }
+    let marker = Marker::new(feed.clone()).on_page(page);
+    Ok(match EntryId::new(entry.trim()) {
+        Some(entry) => marker.after(entry),
+        None => marker,
+    })
+}
+
+pub(super) fn stands(marker: &Marker) -> String {
+    let page = marker.page_uri().unwrap_or("no page");
+    match marker.last_read_entry_id() {
+        Some(entry) => format!("behind {entry} on {page}"),
+        None => format!("at the beginning of {page}"),
+    }
+}

@@ -1,0 +1,404 @@
+//! The same in JSON: for scripts, and for those of the original's console.
+
+use atomfeed_core::store::{ActionQuery, FailedEventQuery, FailureQuery, ParkedEvent, Records};
+use atomfeed_core::{Action, ActionKind, EntryId, FailedEvent, FeedUri, Marker};
+use axum::body::Body;
+use axum::http::{Response, StatusCode};
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde_json::{Value, json};
+
+use super::act::Wish;
+use super::answer::{Answer, Ended, Visit, json as answer, report};
+use super::desk::Feed;
+use super::routes::Ask;
+
+/// How many rows are answered at most.
+const MOST: u32 = 1_000;
+
+impl Visit<'_> {
+    pub(super) async fn in_json(&self, ask: Ask) -> Answer {
+        let value = match ask {
+            Ask::ApiSystems => self.api_systems().await?,
+            Ask::ApiFailed => self.api_failed().await?,
+            Ask::ApiReasons => self.api_reasons().await?,
+            Ask::ApiEvent => self.api_event().await?,
+            Ask::ApiMarkers => self.api_markers().await?,
+            Ask::ApiActions => self.api_actions().await?,
+            Ask::ApiAction => self.api_action().await?,
+            Ask::ApiWish => return self.api_ask().await,
+            Ask::ApiCallOff => {
+                let (system, id) = (self.system()?, self.id()?);
+                self.desk.call_off(system, &self.visitor.user, id).await?;
+                json!({ "id": id })
+            }
+            Ask::OldApps => {
+                let systems = self.desk.systems.iter();
+                systems.map(|system| json!(system.name())).collect()
+            }
+            Ask::OldStatus => self.old_status().await?,
+            Ask::OldFailed => self.old_failed().await?,
+            Ask::OldRetries => self.old_retries().await?,
+            Ask::OldReset => return self.old_reset().await,
+            _ => return Err(Ended::NotFound),
+        };
+        Ok(answer(StatusCode::OK, &value))
+    }
+
+    async fn api_systems(&self) -> Result<Value, Ended> {
+        let mut systems = Vec::new();
+        for system in &self.desk.systems {
+            let seen = self.desk.see(system, false).await;
+            systems.push(match seen {
+                Err(error) => {
+                    json!({ "name": system.name(), "reachable": false, "error": report(&error) })
+                }
+                Ok(seen) => json!({
+                    "name": system.name(),
+                    "reachable": true,
+                    "adopted": seen.is_adopted,
+                    "feeds": seen.feeds.iter().map(|feed| self.api_feed(feed)).collect::<Value>(),
+                    "publishing": seen.publishing.is_there.then(|| json!({
+                        "newest_id": seen.publishing.newest_id,
+                        "newest_at": seen.publishing.newest_at.map(time),
+                        "queued": seen.publishing.queued,
+                        "set_aside": seen.publishing.set_aside,
+                    })),
+                }),
+            });
+        }
+        Ok(systems.into())
+    }
+
+    fn api_feed(&self, feed: &Feed) -> Value {
+        let now = self.desk.clock.now();
+        let status = feed.status.as_ref();
+        json!({
+            "feed": feed.uri.as_str(),
+            "state": feed.state(now).as_str(),
+            "parked": feed.failures.parked,
+            "dead": feed.failures.dead,
+            "events_behind": status.and_then(|status| status.events_behind),
+            "pages_behind": status.and_then(|status| status.pages_behind),
+            "lag_seconds": feed.lag(now).map(|lag| lag.num_seconds()),
+            "succeeded_at": status.and_then(|status| status.succeeded_at).map(time),
+            "seen_at": status.and_then(|status| status.seen_at).map(time),
+            "error": status.and_then(|status| status.error_message.clone()),
+            "marker": feed.marker.as_ref().map(marker),
+        })
+    }
+
+    fn limit(&self) -> u32 {
+        let limit = self.asked("limit").and_then(|limit| limit.parse().ok());
+        limit.unwrap_or(100).min(MOST)
+    }
+
+    async fn api_failed(&self) -> Result<Value, Ended> {
+        let query = FailureQuery::of(self.filter()?)
+            .before(self.before()?)
+            .limit(self.limit());
+        let rows = self.system()?.look().await?.failures(&query).await?;
+        Ok(rows.iter().map(parked).collect())
+    }
+
+    async fn api_reasons(&self) -> Result<Value, Ended> {
+        let filter = self.filter()?;
+        let groups = self
+            .system()?
+            .look()
+            .await?
+            .failure_groups(&filter, self.limit())
+            .await?;
+        let groups = groups.iter().map(|group| {
+            json!({
+                "feed": group.feed_uri.as_str(),
+                "reason": group.reason,
+                "text": group.text,
+                "count": group.count,
+                "first_at": time(group.first_at),
+                "last_at": time(group.last_at),
+                "first_id": group.first_id,
+            })
+        });
+        Ok(groups.collect())
+    }
+
+    async fn api_event(&self) -> Result<Value, Ended> {
+        let mut work = self.system()?.look().await?;
+        let failed = work
+            .parked_event(self.id()?)
+            .await?
+            .ok_or(Ended::NotFound)?;
+        let event = &failed.event;
+        let log = work.retry_log(event.feed_uri(), event.id()).await?;
+        let query = ActionQuery::newest(MOST).of_event(event.feed_uri().clone(), failed.id);
+        let actions = work.actions(&query).await?;
+        let last = log.last().map_or(&failed.failure, |retry| &retry.failure);
+        let mut value = parked(&ParkedEvent::of(&failed, last.at(), false));
+        value["content"] = json!(event.content());
+        value["error"] = json!(failed.failure.message());
+        if let Some(object) = value.as_object_mut() {
+            object.remove("waits");
+        }
+        let retries = log.iter().map(|retry| {
+            json!({ "failed_at": time(retry.failure.at()), "error": retry.failure.message() })
+        });
+        value["retry_log"] = retries.collect();
+        value["actions"] = actions.iter().map(action).collect();
+        Ok(value)
+    }
+
+    async fn api_markers(&self) -> Result<Value, Ended> {
+        let markers = self.system()?.look().await?.markers().await?;
+        Ok(markers.iter().map(marker).collect())
+    }
+
+    async fn api_actions(&self) -> Result<Value, Ended> {
+        let query = ActionQuery::newest(self.limit()).before(self.before()?);
+        let actions = self.system()?.look().await?.actions(&query).await?;
+        Ok(actions.iter().map(action).collect())
+    }
+
+    async fn api_action(&self) -> Result<Value, Ended> {
+        let found = self.system()?.look().await?.action(self.id()?).await?;
+        Ok(action(&found.ok_or(Ended::NotFound)?))
+    }
+
+    async fn api_ask(&self) -> Answer {
+        let wrong = |said: String| Ended::Refused(StatusCode::BAD_REQUEST, said);
+        let body: Value = serde_json::from_slice(&self.body)
+            .map_err(|error| wrong(format!("the body is no JSON: {error}")))?;
+        let text = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or_default();
+        let kind = ActionKind::named(text("kind")).ok_or_else(|| {
+            let kinds: Vec<_> = ActionKind::ALL.iter().map(|kind| kind.as_str()).collect();
+            wrong(format!(
+                "{:?} is no kind: give one of {}",
+                text("kind"),
+                kinds.join(", ")
+            ))
+        })?;
+        let feed_uri = FeedUri::new(text("feed")).map_err(|error| wrong(error.to_string()))?;
+        let wish = Wish {
+            kind,
+            feed_uri,
+            failed_event_id: body.get("failed_event_id").and_then(Value::as_i64),
+            detail: text("detail").to_owned(),
+            why: text("why").to_owned(),
+        };
+        let id = self
+            .desk
+            .ask(self.system()?, &self.visitor.user, wish)
+            .await?;
+        Ok(answer(StatusCode::ACCEPTED, &json!({ "id": id })))
+    }
+
+    async fn old_status(&self) -> Result<Value, Ended> {
+        let mut work = self.system()?.look().await?;
+        let counts = work.feed_failures(self.desk.dead_at).await?;
+        let markers = work.markers().await?;
+        let feeds = markers.iter().map(|marker| {
+            let mut own = counts.iter();
+            let count = own.find(|count| count.feed_uri == *marker.feed_uri());
+            json!({
+                "feedUri": marker.feed_uri().as_str(),
+                "lastReadEntry": marker.last_read_entry_id().map(EntryId::as_str),
+                "countOfFailedEvents": count.map_or(0, |count| count.parked),
+            })
+        });
+        Ok(feeds.collect())
+    }
+
+    fn old_feed(&self) -> Result<Option<FeedUri>, Ended> {
+        let feed = self.asked("feedUri").map(FeedUri::new).transpose();
+        feed.map_err(|error| Ended::Refused(StatusCode::BAD_REQUEST, error.to_string()))
+    }
+
+    async fn old_failed(&self) -> Result<Value, Ended> {
+        let Some(feed) = self.old_feed()? else {
+            let said = "say of which feed: feedUri=…".to_owned();
+            return Err(Ended::Refused(StatusCode::BAD_REQUEST, said));
+        };
+        let mut work = self.system()?.look().await?;
+        let mut query = FailedEventQuery::of(feed).limit(MOST);
+        let mut all = Vec::new();
+        loop {
+            let failed = work.failed_events(&query).await?;
+            let Some(last) = failed.last() else { break };
+            query = query.after(last.id);
+            all.extend(failed.iter().map(old_event));
+        }
+        Ok(all.into())
+    }
+
+    /// The parked events with an id, as that of the old interface is the event's own.
+    async fn of_event(&self, work: &mut dyn Records) -> Result<Vec<FailedEvent>, Ended> {
+        let Some(event) = EntryId::new(self.param("id")) else {
+            return Err(Ended::NotFound);
+        };
+        let mut found = Vec::new();
+        for feed in work.feed_failures(0).await? {
+            let mut query = FailedEventQuery::of(feed.feed_uri).limit(MOST);
+            loop {
+                let failed = work.failed_events(&query).await?;
+                let Some(last) = failed.last() else { break };
+                query = query.after(last.id);
+                found.extend(
+                    failed
+                        .into_iter()
+                        .filter(|failed| *failed.event.id() == event),
+                );
+            }
+        }
+        Ok(found)
+    }
+
+    async fn old_retries(&self) -> Result<Value, Ended> {
+        let mut work = self.system()?.look().await?;
+        let mut all = Vec::new();
+        for failed in self.of_event(work.as_mut()).await? {
+            let event = &failed.event;
+            for retry in work.retry_log(event.feed_uri(), event.id()).await? {
+                all.push(json!({
+                    "feedUri": retry.feed_uri.as_str(),
+                    "failedAt": millis(retry.failure.at()),
+                    "errorMessage": retry.failure.message(),
+                    "eventId": retry.event_id.as_str(),
+                    "eventContent": retry.event_content,
+                }));
+            }
+        }
+        Ok(all.into())
+    }
+
+    async fn old_reset(&self) -> Answer {
+        let system = self.system()?;
+        let mut work = system.look().await?;
+        let found = self.of_event(work.as_mut()).await?;
+        drop(work);
+        if found.is_empty() {
+            return Err(Ended::NotFound);
+        }
+        for failed in found {
+            let wish = Wish {
+                kind: ActionKind::ResetRetries,
+                feed_uri: failed.event.feed_uri().clone(),
+                failed_event_id: Some(failed.id),
+                detail: String::new(),
+                why: "asked for by a script (resetRetryCount)".to_owned(),
+            };
+            self.desk.ask(system, &self.visitor.user, wish).await?;
+        }
+        Ok(Response::new(Body::empty()))
+    }
+}
+
+fn time(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Micros, true)
+}
+
+fn millis(time: DateTime<Utc>) -> i64 {
+    time.timestamp_millis()
+}
+
+fn marker(marker: &Marker) -> Value {
+    json!({
+        "feed": marker.feed_uri().as_str(),
+        "page": marker.page_uri(),
+        "entry": marker.last_read_entry_id().map(EntryId::as_str),
+    })
+}
+
+fn parked(parked: &ParkedEvent) -> Value {
+    json!({
+        "id": parked.id,
+        "feed": parked.feed_uri.as_str(),
+        "event_id": parked.event_id.as_str(),
+        "title": parked.title,
+        "tags": parked.tags,
+        "error": parked.error,
+        "parked_at": time(parked.parked_at),
+        "failed_at": time(parked.failed_at),
+        "retries": parked.retries,
+        "key": parked.key,
+        "due_at": parked.due_at.map(time),
+        "waits": parked.waits,
+    })
+}
+
+fn action(action: &Action) -> Value {
+    let (asked, progress) = (&action.asked, &action.progress);
+    json!({
+        "id": action.id,
+        "feed": asked.feed_uri.as_str(),
+        "kind": asked.kind.as_str(),
+        "failed_event_id": asked.failed_event_id,
+        "event_id": asked.event_id.as_ref().map(EntryId::as_str),
+        "detail": asked.detail,
+        "by": asked.by,
+        "why": asked.why,
+        "asked_at": time(asked.at),
+        "state": progress.state.as_str(),
+        "changed_at": time(progress.changed_at),
+        "succeeded": progress.succeeded,
+        "failed": progress.failed,
+        "was": progress.was,
+        "outcome": progress.outcome,
+    })
+}
+
+/// As the original's console wrote it.
+fn old_event(failed: &FailedEvent) -> Value {
+    let event = &failed.event;
+    json!({
+        "feedUri": event.feed_uri().as_str(),
+        "eventId": event.id().as_str(),
+        "failedAt": millis(failed.failure.at()),
+        "errorMessage": failed.failure.message(),
+        "retries": failed.retries,
+        "event": {
+            "id": event.id().as_str(),
+            "title": event.title(),
+            "content": event.content(),
+            "feedUri": event.feed_uri().as_str(),
+            "categories": event.tags_column().split(',').filter(|tag| !tag.is_empty()).collect::<Vec<_>>(),
+            "updatedDate": event.updated().map(millis),
+            "dateCreated": event.published().map(millis),
+        },
+    })
+}
+
+pub(super) fn exported_json(rows: &[ParkedEvent]) -> String {
+    rows.iter().map(parked).collect::<Value>().to_string()
+}
+
+/// RFC 4180. What a spreadsheet would take for a formula begins with an apostrophe.
+pub(super) fn exported_csv(rows: &[ParkedEvent]) -> String {
+    let mut csv =
+        "id,feed,event_id,title,tags,key,parked_at,failed_at,retries,waits,error\r\n".to_owned();
+    for row in rows {
+        let cells = [
+            row.id.to_string(),
+            cell(row.feed_uri.as_str()),
+            cell(row.event_id.as_str()),
+            cell(&row.title),
+            cell(&row.tags),
+            cell(row.key.as_deref().unwrap_or_default()),
+            time(row.parked_at),
+            time(row.failed_at),
+            row.retries.to_string(),
+            row.waits.to_string(),
+            cell(&row.error),
+        ];
+        csv.push_str(&cells.join(","));
+        csv.push_str("\r\n");
+    }
+    csv
+}
+
+fn cell(text: &str) -> String {
+    let guard = if text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+        "'"
+    } else {
+        ""
+    };
+    format!("\"{guard}{}\"", text.replace('"', "\"\""))
+}
