@@ -5,9 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use atomfeed_core::store::{
-    FailedEventQuery, FailedEventSelection, FailureFilter, StoreError, StoreErrorKind, StoreResult,
+    Claim, FailedEventQuery, FailedEventSelection, FailureFilter, StoreError, StoreErrorKind,
+    StoreResult,
 };
 use atomfeed_core::{Action, ActionKind, ActionProgress, ActionState, FailedEvent, Marker};
+use chrono::{DateTime, TimeDelta, Utc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -17,7 +19,7 @@ use super::start::First;
 use super::{AtomFeedClient, StartPosition};
 use crate::outcome::Processed;
 use crate::worker::Handled;
-use crate::{ProcessErrorKind, metric};
+use crate::{ProcessError, ProcessErrorKind, metric};
 
 /// How many are tried again at once, at most, where many are.
 const LARGEST_BATCH: u32 = 125;
@@ -28,7 +30,22 @@ const GROWTH: u32 = 5;
 /// How many events a second are tried again, where many are, on an average.
 const PACE: u32 = 20;
 
-/// Of actions that are carried out step by step: how large the next step is, and when it is due.
+/// How long a step takes, more or less, before others have their turn.
+const STEP: Duration = Duration::from_secs(1);
+
+/// After this many failures in a row, many are tried again no longer.
+const IN_A_ROW: u32 = 5;
+
+/// How long a round goes on before what was begun goes on.
+const LONG_ROUND: Duration = Duration::from_secs(10);
+
+/// How long nothing was heard of an action that another consumer was at, until this one goes on with it.
+const LEFT: TimeDelta = TimeDelta::seconds(30);
+
+/// The longest time after which an action is tried again that the database did not take.
+const LONGEST_DELAY: Duration = Duration::from_secs(60);
+
+/// The actions that this consumer is at: how large the next step is, and when it is due.
 #[derive(Debug, Default)]
 pub(super) struct Errands(Mutex<HashMap<i64, Step>>);
 
@@ -36,6 +53,21 @@ pub(super) struct Errands(Mutex<HashMap<i64, Step>>);
 struct Step {
     size: u32,
     due: Instant,
+    /// So many have failed, one after the other.
+    in_a_row: u32,
+    /// So often the database did not take it.
+    delays: u32,
+}
+
+impl Default for Step {
+    fn default() -> Self {
+        Self {
+            size: 1,
+            due: Instant::now(),
+            in_a_row: 0,
+            delays: 0,
+        }
+    }
 }
 
 impl Errands {
@@ -43,22 +75,45 @@ impl Errands {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_due(&self, action: &Action) -> bool {
-        let steps = self.steps();
-        steps
-            .get(&action.id)
-            .is_none_or(|step| step.due <= Instant::now())
+    /// Whether it is to be gone on with now. One that another consumer has begun is left to it, while
+    /// something is heard of that.
+    fn is_due(&self, action: &Action, now: DateTime<Utc>) -> bool {
+        match self.steps().get(&action.id) {
+            Some(step) => step.due <= Instant::now(),
+            None if action.progress.state == ActionState::Running => {
+                now - action.progress.changed_at > LEFT
+            }
+            None => true,
+        }
     }
 
-    fn size(&self, action: &Action) -> u32 {
-        self.steps().get(&action.id).map_or(1, |step| step.size)
+    fn step(&self, action: &Action) -> Step {
+        self.steps().get(&action.id).copied().unwrap_or_default()
+    }
+
+    /// This consumer is at it.
+    fn take(&self, action: &Action) {
+        self.steps().entry(action.id).or_default();
     }
 
     /// The next step of an action, after one with so many events.
-    fn plan(&self, action: &Action, tried: u32) {
-        let size = self.size(action).saturating_mul(GROWTH).min(LARGEST_BATCH);
-        let due = Instant::now() + Duration::from_secs(1) * tried / PACE;
-        self.steps().insert(action.id, Step { size, due });
+    fn plan(&self, action: &Action, begun: Instant, tried: u32, in_a_row: u32) {
+        let mut step = self.step(action);
+        if tried >= step.size {
+            step.size = step.size.saturating_mul(GROWTH).min(LARGEST_BATCH);
+        }
+        step.due = begun + Duration::from_secs(1) * tried / PACE;
+        (step.in_a_row, step.delays) = (in_a_row, 0);
+        self.steps().insert(action.id, step);
+    }
+
+    /// The database did not take it: later, and others come first.
+    fn delay(&self, action: &Action) {
+        let mut step = self.step(action);
+        let delay = Duration::from_secs(1) * 2_u32.pow(step.delays.min(10));
+        step.due = Instant::now() + delay.min(LONGEST_DELAY);
+        step.delays += 1;
+        self.steps().insert(action.id, step);
     }
 
     /// Forgets those that are not among the open ones any more.
@@ -75,6 +130,8 @@ enum Tried {
     Failed(String),
     /// What it needs is away.
     Away(String),
+    /// Its content is to be read on a page that cannot be had.
+    Unread(String),
     /// Somebody else has dealt with it.
     Gone,
     /// One of its key is parked before it.
@@ -82,10 +139,11 @@ enum Tried {
 }
 
 impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
-    /// Returns when there is something to carry out; never, where nobody is to ask.
+    /// Returns when there is something to carry out; never, where nobody is to ask. What was begun breaks
+    /// into no round that has begun but now.
     ///
     /// Cancel safe: nothing is lost.
-    pub(super) async fn asked(&self) {
+    pub(super) async fn asked(&self, round: Option<Instant>) {
         let Some(interval) = self.settings.look_for_actions else {
             return std::future::pending().await;
         };
@@ -95,20 +153,41 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             if self.settings.lease.is_some() && self.claiming.held().is_none() {
                 continue;
             }
-            match self.store.open_actions(&self.feed).await {
-                Ok(open) if open.iter().any(|action| self.errands.is_due(action)) => return,
-                Ok(_) => {}
+            let open = match self.store.open_actions(&self.feed).await {
+                Ok(open) => open,
                 Err(error) => {
                     let error = &error as &dyn std::error::Error;
                     tracing::debug!(feed = %self.feed, error, "what is asked for cannot be read");
+                    continue;
                 }
+            };
+            let now = self.settings.clock.now();
+            let is_long = round.is_none_or(|begun| begun.elapsed() >= LONG_ROUND);
+            let is_wanted = |action: &Action| {
+                let is_new = action.progress.state == ActionState::Waiting;
+                (is_new || is_long) && self.errands.is_due(action, now)
+            };
+            if open.iter().any(is_wanted) {
+                return;
             }
         }
     }
 
-    /// Carries out what is asked for and due, in that order; of what is with many events, one step.
-    pub(super) async fn carry_out_actions(&self, stop: &CancellationToken) {
+    /// Carries out what is asked for and due, in that order; of what is with many events, one step. True when
+    /// the marker was moved.
+    ///
+    /// # Errors
+    ///
+    /// When a worker has broken its transaction: nobody but a person knows what to make of it.
+    pub(super) async fn carry_out_actions(
+        &self,
+        stop: &CancellationToken,
+    ) -> Result<bool, ProcessError> {
+        if self.settings.look_for_actions.is_none() {
+            return Ok(false);
+        }
         let _turn = self.at_work.lock().await;
+        let mut has_moved = false;
         let acting = async {
             let open = self.store.open_actions(&self.feed).await?;
             self.errands.keep(&open);
@@ -116,22 +195,39 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
                 if stop.is_cancelled() {
                     break;
                 }
-                if self.errands.is_due(&action) {
-                    self.carry_out(action, stop).await?;
+                if !self.errands.is_due(&action, self.settings.clock.now()) {
+                    continue;
+                }
+                let is_move = action.asked.kind == ActionKind::MoveMarker;
+                self.errands.take(&action);
+                match self.carry_out(action.clone(), stop).await {
+                    Ok(()) => has_moved |= is_move,
+                    Err(error @ ProcessErrorKind::BrokenTransaction { .. }) => return Err(error),
+                    Err(error) => {
+                        self.errands.delay(&action);
+                        let error = &error as &dyn std::error::Error;
+                        tracing::warn!(
+                            feed = %self.feed, action = action.id, error,
+                            "what was asked for is not carried out now; it is tried again"
+                        );
+                    }
                 }
             }
             Ok::<_, ProcessErrorKind>(())
         };
-        match self.at_work(acting).await {
-            Ok(()) | Err(ProcessErrorKind::StandingBy { .. }) => {}
+        let acted = self.at_work(acting).await;
+        self.write_status(false).await;
+        match acted {
+            Err(kind @ ProcessErrorKind::BrokenTransaction { .. }) => {
+                Err(ProcessError::new(&self.feed, Processed::default(), kind))
+            }
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
-                tracing::warn!(
-                    feed = %self.feed, error, "what was asked for is not carried out now; it is tried again"
-                );
+                tracing::debug!(feed = %self.feed, error, "what is asked for is left to others, or for later");
+                Ok(has_moved)
             }
+            Ok(()) => Ok(has_moved),
         }
-        self.write_status(false).await;
     }
 
     async fn carry_out(
@@ -144,8 +240,9 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         if !was_begun {
             let running = self.then(&action.progress, ActionState::Running, "");
             match self.advance(&mut action, running).await {
-                // It was called off.
-                Err(error) if error.kind() == StoreErrorKind::Conflict => return Ok(()),
+                Err(error) if error.kind() == StoreErrorKind::Conflict => {
+                    return self.unless_called_off(&action, error).await;
+                }
                 advanced => advanced?,
             }
             let asked = &action.asked;
@@ -158,25 +255,79 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             ActionKind::Retry | ActionKind::Edit => self.act_on_one(&mut action, was_begun).await,
             ActionKind::ResetRetries | ActionKind::Skip => self.set_right(&mut action).await,
             ActionKind::RetryMany => self.retry_many(&mut action, stop).await,
-            ActionKind::PreviewMarker => self.preview(&action).await.map(Some),
-            ActionKind::MoveMarker => self.move_as_asked(&mut action).await.map(Some),
+            ActionKind::PreviewMarker => self.preview(&mut action).await.map(Some),
+            ActionKind::MoveMarker => self.move_as_asked(&mut action).await,
             _ => Ok(Some(failed("this consumer cannot do that; update it"))),
         };
+        let mut in_doubt = None;
         let (state, outcome) = match carried_out {
             Ok(Some(ended)) => ended,
             // There is more to come, or nothing to be said.
             Ok(None) => return Ok(()),
+            Err(ProcessErrorKind::Store(error)) if error.kind() == StoreErrorKind::Conflict => {
+                return self.unless_called_off(&action, error).await;
+            }
             Err(ProcessErrorKind::Store(error)) if is_answer(&error) => failed(&error.to_string()),
+            Err(error @ ProcessErrorKind::BrokenTransaction { .. }) => {
+                let said = report(&error);
+                in_doubt = Some(error);
+                failed(&said)
+            }
             Err(error) if error.fetching().is_some() || is_of_feed(&error) => {
                 failed(&report(&error))
             }
             Err(error) => return Err(error),
         };
         let ended = self.then(&action.progress, state, &outcome);
-        match self.advance(&mut action, ended).await {
-            Err(error) if error.kind() == StoreErrorKind::Conflict => Ok(()),
+        let advanced = match self.advance(&mut action, ended.clone()).await {
+            Err(error) if error.kind() == StoreErrorKind::Conflict => {
+                self.end_called_off(&action, ended, error).await
+            }
             advanced => Ok(advanced?),
+        };
+        match in_doubt {
+            Some(error) => Err(error),
+            None => advanced,
         }
+    }
+
+    /// Nothing has come of it: fine where it was called off, and else an error.
+    async fn unless_called_off(
+        &self,
+        action: &Action,
+        error: StoreError,
+    ) -> Result<(), ProcessErrorKind> {
+        let open = self.store.open_actions(&self.feed).await?;
+        match open.iter().any(|known| known.id == action.id) {
+            true => Err(error.into()),
+            false => Ok(()),
+        }
+    }
+
+    /// It was called off when it had been done: that is said, too.
+    async fn end_called_off(
+        &self,
+        action: &Action,
+        ended: ActionProgress,
+        error: StoreError,
+    ) -> Result<(), ProcessErrorKind> {
+        let mut work = self.store.begin().await?;
+        let known = work.action(action.id).await?;
+        let called_off = known.filter(|known| known.progress.state == ActionState::CalledOff);
+        let Some(known) = called_off else {
+            work.rollback().await?;
+            return Err(error.into());
+        };
+        let [off, outcome] = [&known.progress, &ended].map(|progress| progress.outcome.as_deref());
+        let said = format!(
+            "{}; by then: {}",
+            off.unwrap_or_default(),
+            outcome.unwrap_or_default()
+        );
+        let progress = self.then(&ended, ActionState::CalledOff, &said);
+        work.advance(action.id, ActionState::CalledOff, &progress)
+            .await?;
+        Ok(work.commit().await?)
     }
 
     fn then(&self, progress: &ActionProgress, state: ActionState, said: &str) -> ActionProgress {
@@ -240,6 +391,9 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             Tried::Away(error) => failed(&format!(
                 "what it needs is away, and it is tried again by itself: {error}"
             )),
+            Tried::Unread(error) => failed(&format!(
+                "the page on which its content stands cannot be read now: {error}"
+            )),
             Tried::Gone => gone(),
             Tried::WaitsFor(first) => failed(&format!(
                 "it waits for the event {} (number {}), which has the same key and was parked before it: deal \
@@ -290,10 +444,11 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             Ok(filter) => filter,
             Err(error) => return Ok(Some(failed(&error.to_string()))),
         };
-        let size = self.errands.size(action);
+        let step = self.errands.step(action);
+        let (begun, mut tried, mut in_a_row) = (Instant::now(), 0, step.in_a_row);
         let mut work = self.store.begin().await?;
         let after = action.progress.place;
-        let ids = work.failures_in_order(&self.feed, &filter, after, size);
+        let ids = work.failures_in_order(&self.feed, &filter, after, step.size);
         let ids = ids.await?;
         work.rollback().await?;
         if ids.is_empty() {
@@ -304,9 +459,8 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
                 "{succeeded} succeeded, {failed} failed again; those that wait behind others follow them"
             ))));
         }
-        let (mut tried, mut failures, mut stopped) = (0, Vec::new(), None);
         for id in ids {
-            if stop.is_cancelled() {
+            if stop.is_cancelled() || begun.elapsed() > STEP {
                 break;
             }
             let mut work = self.store.begin().await?;
@@ -317,45 +471,36 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
                 None => Tried::Gone,
             };
             tried += 1;
-            match outcome {
-                Tried::Succeeded(_) => action.progress.succeeded += 1,
+            let progress = &mut action.progress;
+            progress.place = id;
+            let why = match outcome {
+                Tried::Succeeded(_) => {
+                    progress.succeeded += 1;
+                    in_a_row = 0;
+                    None
+                }
                 Tried::Failed(error) => {
-                    action.progress.failed += 1;
-                    failures.push(error);
+                    progress.failed += 1;
+                    in_a_row += 1;
+                    let all = progress.succeeded + progress.failed;
+                    let is_enough = progress.failed * 5 >= all || in_a_row >= IN_A_ROW;
+                    is_enough.then(|| format!("the last one failed again: {error}"))
                 }
-                Tried::Away(error) => {
-                    stopped = Some(format!("what they need is away: {error}"));
-                    break;
-                }
-                Tried::Gone | Tried::WaitsFor(_) => {}
+                Tried::Away(error) => Some(format!("what they need is away: {error}")),
+                Tried::Gone | Tried::WaitsFor(_) | Tried::Unread(_) => None,
+            };
+            if let Some(why) = why {
+                return Ok(Some(failed(&format!(
+                    "stopped, with {} that succeeded and {} that failed again: {why}",
+                    progress.succeeded, progress.failed
+                ))));
             }
-            action.progress.place = id;
+            // Each is written down: who goes on with it tries none twice, and it may be called off meanwhile.
+            let running = self.then(&action.progress, ActionState::Running, "");
+            self.advance(action, running).await?;
         }
-        // A fifth of them: of one, that is one.
-        if stopped.is_none() && !failures.is_empty() && failures.len() * 5 >= tried as usize {
-            let first = failures.first().map(String::as_str).unwrap_or_default();
-            stopped = Some(format!(
-                "of the last {tried}, {} failed again: {first}",
-                failures.len()
-            ));
-        }
-        if let Some(why) = stopped {
-            let ActionProgress {
-                succeeded,
-                failed: again,
-                ..
-            } = action.progress;
-            return Ok(Some(failed(&format!(
-                "stopped, with {succeeded} that succeeded and {again} that failed again: {why}"
-            ))));
-        }
-        self.errands.plan(action, tried);
-        let running = self.then(&action.progress, ActionState::Running, "");
-        match self.advance(action, running).await {
-            // It was called off.
-            Err(error) if error.kind() == StoreErrorKind::Conflict => Ok(None),
-            advanced => Ok(advanced.map(|()| None)?),
-        }
+        self.errands.plan(action, begun, tried, in_a_row);
+        Ok(None)
     }
 
     async fn parked_event(&self, action: &Action) -> StoreResult<Option<FailedEvent>> {
@@ -390,7 +535,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         match Afresh::default().event(self, &parked).await {
             Ok(Some(event)) => parked.event = event,
             Ok(None) => {}
-            Err(error) => return Ok(Tried::Away(report(&error))),
+            Err(error) => return Ok(Tried::Unread(report(&error))),
         }
         let event = Arc::new(parked.event.clone());
         let mut one = Ahead::new(&self.worker, 1, vec![(event, ())]);
@@ -426,14 +571,14 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
 
     async fn last_error(&self, parked: &FailedEvent) -> StoreResult<String> {
         let mut work = self.store.begin().await?;
-        let log = work.retry_log(&self.feed, parked.event.id()).await?;
+        let last = work.last_retries(parked, 1).await?;
         work.rollback().await?;
-        let last = log.last().map_or(&parked.failure, |retry| &retry.failure);
+        let last = last.first().unwrap_or(&parked.failure);
         Ok(last.message().to_owned())
     }
 
     /// Where the marker would stand, and what that would skip or replay.
-    async fn preview(&self, action: &Action) -> Result<Ended, ProcessErrorKind> {
+    async fn preview(&self, action: &mut Action) -> Result<Ended, ProcessErrorKind> {
         let Ok(position) = action.asked.detail.parse::<StartPosition>() else {
             return Ok(no_position(&action.asked.detail));
         };
@@ -442,6 +587,11 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             return Ok(done("the feed has nothing there yet"));
         };
         let (stands, position) = (self.marker_at(&to), reached(&to));
+        // What is asked for next is to be this, whatever is published meanwhile.
+        action.progress.was = match (stands.last_read_entry_id(), stands.page_uri()) {
+            (Some(entry), _) => Some(format!("after:{entry}")),
+            (None, page) => page.map(str::to_owned),
+        };
         let stood = match &from {
             Some(marker) => self.stood(marker).await?,
             None => Some(0),
@@ -471,16 +621,33 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         }
     }
 
-    async fn move_as_asked(&self, action: &mut Action) -> Result<Ended, ProcessErrorKind> {
+    /// In one transaction with what is said of it, so that it is done once.
+    async fn move_as_asked(&self, action: &mut Action) -> Result<Option<Ended>, ProcessErrorKind> {
         let Ok(position) = action.asked.detail.parse::<StartPosition>() else {
-            return Ok(no_position(&action.asked.detail));
+            return Ok(Some(no_position(&action.asked.detail)));
         };
-        let from = self.store.marker(&self.feed).await?;
-        action.progress.was = from.as_ref().map(told);
-        let to = self.move_marker_to(&position).await?;
-        // The claim was given away by that.
-        self.begin_reading(None).await?;
-        Ok(done(&format!("the marker stands {}", told(&to))))
+        let to = self.position_of(&position).await?;
+        let mut work = self.store.begin().await?;
+        self.keep_claim(work.as_mut()).await?;
+        // What others have in hand is of where it stood.
+        let claim = work.claim(&self.feed).await?;
+        let claim = Claim::after(claim.as_ref(), &self.claiming.consumer);
+        work.put_claim(&self.feed, &claim).await?;
+        let from = work.marker(&self.feed).await?;
+        let completed = work.completed(&self.feed).await?;
+        let completed: Vec<_> = completed.iter().collect();
+        work.forget_completed(&self.feed, &completed).await?;
+        work.move_marker(from.as_ref(), &to).await?;
+        let said = format!("the marker stands {}", told(&to));
+        let mut progress = self.then(&action.progress, ActionState::Done, &said);
+        progress.was = from.as_ref().map(told);
+        work.advance(action.id, ActionState::Running, &progress)
+            .await?;
+        work.commit().await?;
+        self.claiming.hold(Some(claim));
+        action.progress = progress;
+        tracing::info!(feed = %self.feed, ?from, ?to, "the marker was moved as it was asked for");
+        Ok(None)
     }
 }
 

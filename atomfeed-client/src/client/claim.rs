@@ -15,7 +15,7 @@ const BEATS: u32 = 4;
 #[derive(Debug)]
 pub(super) struct Claiming {
     /// Another one for each client, also of the same name.
-    consumer: String,
+    pub(super) consumer: String,
     state: Mutex<State>,
 }
 
@@ -46,7 +46,7 @@ impl Claiming {
         self.state().held.clone()
     }
 
-    fn hold(&self, claim: Option<Claim>) {
+    pub(super) fn hold(&self, claim: Option<Claim>) {
         *self.state() = State {
             held: claim,
             seen: None,
@@ -196,7 +196,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
 
     /// Waits, and gives signs of life meanwhile where one consumer is to be at work; ends before its time
     /// when the feed was lost. Says whether there are news, as the wait does.
-    pub(super) async fn wait_at_work(&self, wait: impl Future<Output = bool>) -> bool {
+    pub(super) async fn wait_at_work<T>(&self, wait: impl Future<Output = T>, lost_it: T) -> T {
         let Some(lease) = self
             .settings
             .lease
@@ -208,7 +208,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             biased;
             lost = self.give_signs_of_life(lease) => {
                 tracing::warn!(feed = %self.feed, %lost, "the feed is followed by another consumer now");
-                false
+                lost_it
             }
             is_news = wait => is_news,
         }

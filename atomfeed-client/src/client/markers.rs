@@ -38,14 +38,19 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         moved.map_err(|kind| ProcessError::new(&self.feed, Processed::default(), kind))
     }
 
-    pub(super) async fn move_marker_to(
+    /// The marker that stands at a position.
+    pub(super) async fn position_of(
         &self,
         position: &StartPosition,
     ) -> Result<Marker, ProcessErrorKind> {
-        let to = match self.find(position).await? {
+        Ok(match self.find(position).await? {
             Some(first) => self.marker_at(&first),
             None => Marker::new(self.feed.clone()),
-        };
+        })
+    }
+
+    async fn move_marker_to(&self, position: &StartPosition) -> Result<Marker, ProcessErrorKind> {
+        let to = self.position_of(position).await?;
         let mut work = self.store.begin().await?;
         // Who is at work on it must not move it on from where it was.
         let claim = work.claim(&self.feed).await?;

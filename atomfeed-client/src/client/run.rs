@@ -85,13 +85,15 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
 
     async fn run_rounds(&self, stop: &CancellationToken) -> Result<(), ProcessError> {
         let (schedule, clock) = (&self.settings.schedule, self.settings.clock.as_ref());
-        stop.run_until_cancelled(schedule.wait_at_first(clock))
-            .await;
+        let mut at_first = pin!(stop.run_until_cancelled(schedule.wait_at_first(clock)));
+        while let Either::Right(_) = select(at_first.as_mut(), pin!(self.asked(None))).await {
+            self.carry_out_actions(stop).await?;
+        }
         let (mut idle_rounds, mut false_alarms) = (0_u32, 0_u32);
         let mut was_news = false;
         let mut news = None;
         while !stop.is_cancelled() {
-            self.carry_out_actions(stop).await;
+            self.carry_out_actions(stop).await?;
             let end_before = self.pages.head.end();
             let round = stop.child_token();
             let processed = self.unless_asked(&round, self.process_until(&round)).await;
@@ -146,7 +148,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
                 left_alone,
             };
             let pause = self.pause(stop, pause, &mut news);
-            was_news = self.wait_at_work(pause).await;
+            was_news = self.wait_at_work(pause, Ok(false)).await?;
         }
         Ok(())
     }
@@ -157,7 +159,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         stop: &CancellationToken,
         pause: Pause,
         news: &mut Option<impl Future<Output = News> + Unpin>,
-    ) -> bool {
+    ) -> Result<bool, ProcessError> {
         let (schedule, clock) = (&self.settings.schedule, self.settings.clock.as_ref());
         // Who is told of news has nothing to look for.
         let idle_rounds = match self.waits.is_known() {
@@ -167,8 +169,8 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         let next = pin!(schedule.wait(clock, idle_rounds));
         let next = tokio::time::timeout(pause.retry_in.unwrap_or(Duration::MAX), next);
         let next = join(tokio::time::sleep(pause.left_alone), next);
-        let next = pin!(stop.run_until_cancelled(next));
-        let told = pin!(async {
+        let mut next = pin!(stop.run_until_cancelled(next));
+        let mut told = pin!(async {
             let Some(asked) = news.as_mut() else {
                 return std::future::pending().await;
             };
@@ -185,23 +187,50 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
                 News::Unknown => std::future::pending().await,
             }
         });
-        let asked = pin!(self.asked());
-        let next = select(next, asked);
-        match select(next, told).await {
-            Either::Left(_) => false,
-            Either::Right((None, _)) => true,
-            Either::Right((Some(asked), _)) => {
-                stop.run_until_cancelled(tokio::time::sleep(spread(asked)))
-                    .await;
-                false
+        let alone = loop {
+            let over = select(next.as_mut(), told.as_mut());
+            match select(over, pin!(self.asked(None))).await {
+                Either::Left((Either::Left(_), _)) => return Ok(false),
+                Either::Left((Either::Right((None, _)), _)) => return Ok(true),
+                Either::Left((Either::Right((Some(alone), _)), _)) => break alone,
+                Either::Right(_) if self.act_in_pause(stop, pause.left_alone).await? => {
+                    return Ok(false);
+                }
+                Either::Right(_) => {}
             }
+        };
+        let alone = spread(alone);
+        let mut over = pin!(stop.run_until_cancelled(tokio::time::sleep(alone)));
+        while let Either::Right(_) = select(over.as_mut(), pin!(self.asked(None))).await {
+            self.act_in_pause(stop, alone).await?;
         }
+        Ok(false)
+    }
+
+    /// Carries out what is asked for between two rounds, and tries again what may go on since. True when the
+    /// next round is to begin.
+    async fn act_in_pause(
+        &self,
+        stop: &CancellationToken,
+        left_alone: Duration,
+    ) -> Result<bool, ProcessError> {
+        let has_moved = self.carry_out_actions(stop).await?;
+        if self.outages.now().is_none() && left_alone.is_zero() {
+            let retried = self
+                .retry_until(stop, Some(self.settings.max_retries))
+                .await;
+            if is_in_doubt(&retried) {
+                return retried.map(|_| false);
+            }
+            self.retry_in(&retried, "failed events were not all retried");
+        }
+        Ok(has_moved)
     }
 
     /// Goes on with a round, or a part of it, and has it end early when somebody asks for something.
     async fn unless_asked<T>(&self, round: &CancellationToken, work: impl Future<Output = T>) -> T {
         let asked = async {
-            self.asked().await;
+            self.asked(Some(tokio::time::Instant::now())).await;
             round.cancel();
             std::future::pending().await
         };

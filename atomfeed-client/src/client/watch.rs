@@ -160,6 +160,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
                 return;
             }
             let now = self.settings.clock.now();
+            seen.status.seen_at = Some(now);
             let lag = seen.status.behind_since.map(|since| now - since);
             let seconds = lag.map_or(0.0, |lag| lag.as_seconds_f64().max(0.0));
             metric::lag(&seen.status, seconds);

@@ -6,6 +6,7 @@ use atomfeed_core::{
     Rebase, Rebased,
 };
 use chrono::TimeDelta;
+use uuid::Uuid;
 
 use super::desk::Desk;
 use super::system::System;
@@ -29,6 +30,15 @@ pub(super) struct Wish {
     pub(super) failed_event_id: Option<i64>,
     pub(super) detail: String,
     pub(super) why: String,
+    /// What whoever asks has seen, where that is to be what is there still: see [`seen`].
+    pub(super) seen: Option<String>,
+}
+
+/// Names what a parked event is now.
+pub(super) fn seen(parked: &FailedEvent) -> String {
+    let event = &parked.event;
+    let what = format!("{}\n{}", event.id(), event.content());
+    Uuid::new_v5(&Uuid::NAMESPACE_OID, what.as_bytes()).to_string()
 }
 
 /// Why it cannot be asked for.
@@ -40,6 +50,8 @@ pub(super) enum Unasked {
     Wrong(String),
     #[error("it is not parked any more: it has succeeded, or somebody else has dealt with it")]
     Gone,
+    #[error("somebody else has changed it since you opened the form: look at it again")]
+    Changed,
     #[error(transparent)]
     Store(StoreError),
 }
@@ -92,6 +104,11 @@ impl Desk {
                 Some(parked.ok_or(Unasked::Gone)?)
             }
         };
+        if let (Some(parked), Some(before)) = (&parked, &wish.seen)
+            && seen(parked) != *before
+        {
+            return Err(Unasked::Changed);
+        }
         let now = self.clock.now();
         let action = NewAction {
             feed_uri: wish.feed_uri,
@@ -208,6 +225,9 @@ impl Desk {
             (ActionKind::MoveMarker, _) => {
                 let to = placed(&action.feed_uri, &action.detail)?;
                 let from = work.marker(&action.feed_uri).await?;
+                let completed = work.completed(&action.feed_uri).await?;
+                let completed: Vec<_> = completed.iter().collect();
+                work.forget_completed(&action.feed_uri, &completed).await?;
                 work.move_marker(from.as_ref(), &to).await?;
                 progress.was = from.as_ref().map(stands);
                 format!("the marker stands {}", stands(&to))
@@ -249,18 +269,13 @@ impl Desk {
             return Err(Unasked::NotAllowed(user.name.clone()));
         }
         let mut work = system.change().await?;
-        let Some(action) = work.action(id).await? else {
+        if work.action(id).await?.is_none() {
             return Err(Unasked::Wrong("there is no such action".to_owned()));
-        };
-        let state = action.progress.state;
-        if !state.is_open() {
-            return Err(Unasked::Wrong("it is over already".to_owned()));
         }
         let said = format!("called off by {}", user.name);
-        let off = action
-            .progress
-            .then(ActionState::CalledOff, self.clock.now(), said);
-        work.advance(id, state, &off).await?;
+        if !work.call_off(id, &said, self.clock.now()).await? {
+            return Err(Unasked::Wrong("it is over already".to_owned()));
+        }
         work.commit().await?;
         Ok(())
     }
@@ -299,7 +314,9 @@ fn told(rebased: &Rebased) -> String {
 /// A marker by hand: the URL of a page, and, behind a blank, the id of an entry on it.
 fn placed(feed: &FeedUri, detail: &str) -> Result<Marker, Unasked> {
     let (page, entry) = detail.split_once(' ').unwrap_or((detail, ""));
-    if url::Url::parse(page).is_err() {
+    let is_page = url::Url::parse(page)
+        .is_ok_and(|page| matches!(page.scheme(), "http" | "https") && page.has_host());
+    if !is_page {
         return Err(Unasked::Wrong(
             "the program that runs this feed is another one, and so the place is given by hand: the URL of a \
              page, a blank, and the id of the last entry that is not to be read again"

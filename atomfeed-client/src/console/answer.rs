@@ -15,13 +15,13 @@ use axum::http::header::{
     REFERRER_POLICY, SET_COOKIE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use axum::http::{HeaderName, HeaderValue, Response, StatusCode};
 use chrono::{DateTime, Utc};
 use url::form_urlencoded;
 
-use super::act::{LARGEST_CONTENT, Unasked, Wish, stands};
+use super::act::{LARGEST_CONTENT, Unasked, Wish, seen, stands};
 use super::desk::Desk;
-use super::door::{Door, Stranger, Visitor};
+use super::door::{Door, Stranger, Visitor, is_of_this_site};
 use super::pages::{
     ActionPage, ActionRow, ActionsOf, ActionsPage, Asked, EventPage, EventRow, FailedPage,
     FailedSection, FeedRow, FormPage, Frame, GroupRow, MarkersOf, MarkersPage, OverviewPage,
@@ -65,7 +65,7 @@ impl From<Unasked> for Ended {
         match unasked {
             Unasked::NotAllowed(_) => Self::Refused(StatusCode::FORBIDDEN, said),
             Unasked::Wrong(_) => Self::Refused(StatusCode::BAD_REQUEST, said),
-            Unasked::Gone => Self::Refused(StatusCode::CONFLICT, said),
+            Unasked::Gone | Unasked::Changed => Self::Refused(StatusCode::CONFLICT, said),
             Unasked::Store(error) => Self::Store(error),
         }
     }
@@ -133,7 +133,11 @@ impl Desk {
                 Err(stranger) => return Ok(self.turned_away(route, parts, stranger)),
             },
         };
-        let read = to_bytes(body, LARGEST_CONTENT * 3 + (64 << 10)).await;
+        let limit = match route.ask {
+            Ask::SignIn => 8 << 10,
+            _ => LARGEST_CONTENT * 3 + (64 << 10),
+        };
+        let read = to_bytes(body, limit).await;
         let Ok(body) = read else {
             let said = "what was sent is too long, or did not come whole".to_owned();
             return Err(Ended::Refused(StatusCode::PAYLOAD_TOO_LARGE, said));
@@ -144,12 +148,14 @@ impl Desk {
         };
         let Some(visitor) = visitor else {
             return match route.ask {
-                Ask::SignIn => self.sign_in(&parts.headers, &form).await,
+                Ask::SignIn => self.sign_in(parts, &form).await,
                 _ => self.sign_in_page(value(&query, "next"), false, StatusCode::OK),
             };
         };
         let token = value(&form, "token");
-        if route.method == "POST" && !self.sessions.takes_form(&visitor, &parts.headers, token) {
+        let but_once = !matches!(route.ask, Ask::SignOut | Ask::CallOff);
+        let sessions = &self.sessions;
+        if route.method == "POST" && !sessions.takes_form(&visitor, parts, token, but_once) {
             let said = "this form was sent already, is too old, or comes from elsewhere: open it again, and send \
                         it once";
             return Err(Ended::Refused(StatusCode::FORBIDDEN, said.to_owned()));
@@ -230,6 +236,19 @@ impl Desk {
     fn turned_away(&self, route: &Route, parts: &Parts, stranger: Stranger) -> Response<Body> {
         let is_program =
             route.ask.is_in_json() || stranger == Stranger::Wrong || route.method == "POST";
+        if stranger == Stranger::Busy {
+            return self.ended(route.ask, busy());
+        }
+        if parts.headers.contains_key("hx-request") {
+            // The page that asks for a part of itself is left.
+            let kind = "text/plain; charset=utf-8";
+            let mut response = response(StatusCode::UNAUTHORIZED, kind, Body::empty());
+            let sign_in = HeaderValue::try_from(format!("{}/sign-in", self.base));
+            if let Ok(sign_in) = sign_in {
+                response.headers_mut().insert("hx-redirect", sign_in);
+            }
+            return response;
+        }
         if let (false, Door::Users(_)) = (is_program, &self.sessions.door) {
             let here = parts.uri.path_and_query().map_or("", |path| path.as_str());
             let next: String = form_urlencoded::byte_serialize(here.as_bytes()).collect();
@@ -258,33 +277,42 @@ impl Desk {
         Ok(html(status, &SignInPage { frame, next, wrong }))
     }
 
-    async fn sign_in(&self, headers: &HeaderMap, form: &[(String, String)]) -> Answer {
+    async fn sign_in(&self, parts: &Parts, form: &[(String, String)]) -> Answer {
         let given = |name| value(form, name).unwrap_or_default();
-        if let Some(said) = Some("this form comes from elsewhere: open the page and sign in there")
-            .filter(|_| !super::door::is_of_this_site(headers))
-        {
+        if !is_of_this_site(parts) {
+            let said = "this form comes from elsewhere: open the page and sign in there";
             return Err(Ended::Refused(StatusCode::FORBIDDEN, said.to_owned()));
         }
         let path = format!("{}/", self.base);
-        let cookie = self
-            .sessions
-            .sign_in(given("name"), given("password"), &path);
-        let Some(cookie) = cookie.await else {
-            return self.sign_in_page(Some(given("next")), true, StatusCode::FORBIDDEN);
+        let (name, password) = (given("name"), given("password"));
+        let cookie = self.sessions.sign_in(name, password, self.cookie_path());
+        let cookie = match cookie.await {
+            Ok(cookie) => cookie,
+            Err(Stranger::Busy) => return Err(busy()),
+            Err(_) => {
+                return self.sign_in_page(Some(given("next")), true, StatusCode::FORBIDDEN);
+            }
         };
-        // Only to a page of ours.
-        let next = Some(given("next")).filter(|next| {
-            next.starts_with(&path) && !next.starts_with("//") && !next.contains(['\\', '\n', '\r'])
-        });
+        // Only to a page of ours. Browsers take a backslash for a slash, and pass over what cannot be seen.
+        let is_odd = |letter: char| letter == '\\' || letter.is_control();
+        let next = Some(given("next"))
+            .filter(|next| next.starts_with(&path) && !next.starts_with("//"))
+            .filter(|next| !next.contains(is_odd));
         let mut response = to(next.unwrap_or(&path));
         response.headers_mut().insert(SET_COOKIE, cookie);
         Ok(response)
     }
 
+    fn cookie_path(&self) -> &str {
+        match self.base.as_str() {
+            "" => "/",
+            base => base,
+        }
+    }
+
     fn sign_out(&self, visitor: &Visitor) -> Response<Body> {
-        let path = format!("{}/", self.base);
         let mut response = to(&format!("{}/sign-in", self.base));
-        if let Some(cookie) = self.sessions.sign_out(visitor, &path) {
+        if let Some(cookie) = self.sessions.sign_out(visitor, self.cookie_path()) {
             response.headers_mut().insert(SET_COOKIE, cookie);
         }
         response
@@ -302,7 +330,7 @@ impl Visit<'_> {
             user: Some(visible(&self.visitor.user.name)),
             may_operate: self.visitor.user.role >= Role::Operate,
             has_session: self.visitor.is_signed_in(),
-            token: self.desk.sessions.form_token(&self.visitor),
+            token: self.desk.sessions.session_token(&self.visitor),
             here,
         }
     }
@@ -429,16 +457,13 @@ impl Visit<'_> {
                 },
             });
         }
-        let frame = self.frame("overview");
-        let now = When::of(now, now);
-        Ok(html(
-            StatusCode::OK,
-            &OverviewPage {
-                frame,
-                systems,
-                now,
-            },
-        ))
+        let page = OverviewPage {
+            frame: self.frame("overview"),
+            systems,
+            now: When::of(now, now),
+            stands_still: self.asked("refresh") == Some("no"),
+        };
+        Ok(html(StatusCode::OK, &page))
     }
 
     async fn failed(&self) -> Answer {
@@ -451,6 +476,7 @@ impl Visit<'_> {
             sections.push(found.unwrap_or_else(|error| FailedSection {
                 system: system.name().to_owned(),
                 away: Some(visible(&report(&error))),
+                is_counting: false,
                 total: "0".to_owned(),
                 groups: Vec::new(),
                 events: Vec::new(),
@@ -511,6 +537,7 @@ impl Visit<'_> {
         Ok(FailedSection {
             system: system.name().to_owned(),
             away: None,
+            is_counting: system.is_counting(),
             total: count(total),
             groups: groups
                 .iter()
@@ -534,7 +561,7 @@ impl Visit<'_> {
         let event = &failed.event;
         let feed = event.feed_uri();
         let place = failed.place.clone().unwrap_or_default();
-        let log = work.retry_log(feed, event.id()).await?;
+        let log = work.last_retries(&failed, 100).await?;
         let (mut first, mut behind) = (None, Vec::new());
         if let Some(key) = &place.key {
             let of_key =
@@ -553,13 +580,17 @@ impl Visit<'_> {
             .is_foreign(is_adopted, work.as_mut(), feed)
             .await?;
         drop(work);
-        let last = log.last().map_or(&failed.failure, |retry| &retry.failure);
+        let last = log.first().unwrap_or(&failed.failure);
         let parked = atomfeed_core::store::ParkedEvent::of(&failed, last.at(), first.is_some());
         let original = actions
             .iter()
             .rev()
             .find(|action| action.asked.kind == ActionKind::Edit && action.progress.was.is_some());
-        let original = original.and_then(|action| action.progress.was.as_deref());
+        let original = match original {
+            Some(edit) => system.look().await?.action(edit.id).await?,
+            None => None,
+        };
+        let original = original.and_then(|action| action.progress.was);
         let dead_at = self.desk.dead_at;
         let page = EventPage {
             frame: self.frame("failed"),
@@ -575,17 +606,10 @@ impl Visit<'_> {
             is_foreign,
             error: visible(last.message()),
             content: Content::of(event.content(), feed.as_str()),
-            original: original.map(|was| Content::of(was, feed.as_str())),
+            original: original.map(|was| Content::of(&was, feed.as_str())),
             retries: log
                 .iter()
-                .rev()
-                .take(100)
-                .map(|retry| {
-                    (
-                        When::of(retry.failure.at(), now),
-                        visible(retry.failure.message()),
-                    )
-                })
+                .map(|retry| (When::of(retry.at(), now), visible(retry.message())))
                 .collect(),
             first,
             has_more_behind: behind.len() > 20,
@@ -687,7 +711,10 @@ impl Visit<'_> {
             ],
             explains: explains.to_owned(),
             path: self.here(&format!("/failed/{id}/{act}")),
-            hidden: vec![("feed", event.feed_uri().as_str().to_owned())],
+            hidden: vec![
+                ("feed", event.feed_uri().as_str().to_owned()),
+                ("seen", seen(&failed)),
+            ],
             text: (kind == ActionKind::Edit).then(|| event.content().to_owned()),
             back: self.here(&format!("/failed/{id}")),
             ..self.form_page(does, kind == ActionKind::Skip)
@@ -698,6 +725,7 @@ impl Visit<'_> {
     fn form_page(&self, does: &'static str, is_grave: bool) -> FormPage {
         FormPage {
             frame: self.frame("failed"),
+            token: self.desk.sessions.form_token(&self.visitor),
             heading: "",
             facts: Vec::new(),
             explains: String::new(),
@@ -741,19 +769,47 @@ impl Visit<'_> {
 
     async fn event_act(&self) -> Answer {
         let (kind, _) = self.kind()?;
-        // A form has the line ends of Windows.
+        let id = self.id()?;
         let detail = match kind {
-            ActionKind::Edit => self.given("detail").replace("\r\n", "\n"),
+            ActionKind::Edit => self.edited(id).await?,
             _ => String::new(),
         };
         self.ask(Wish {
             kind,
             feed_uri: Self::feed(self.given("feed"))?,
-            failed_event_id: Some(self.id()?),
+            failed_event_id: Some(id),
             detail,
             why: self.given("why").to_owned(),
+            seen: Some(self.given("seen").to_owned()),
         })
         .await
+    }
+
+    /// What was typed, with the line ends that the content has: a form has those of Windows alone, and HL7
+    /// stands on others.
+    async fn edited(&self, id: i64) -> Result<String, Ended> {
+        let typed = self
+            .given("detail")
+            .replace("\r\n", "\n")
+            .replace('\r', "\n");
+        let failed = self.system()?.look().await?.parked_event(id).await?;
+        let Some(failed) = failed else {
+            return Err(Unasked::Gone.into());
+        };
+        let content = failed.event.content();
+        let both = content.matches("\r\n").count();
+        let returns = content.matches('\r').count() - both;
+        let feeds = content.matches('\n').count() - both;
+        match (both, returns, feeds) {
+            (0, 0, _) => Ok(typed),
+            (_, 0, 0) => Ok(typed.replace('\n', "\r\n")),
+            (0, _, 0) => Ok(typed.replace('\n', "\r")),
+            _ => {
+                let said = "the content has line ends of several kinds, which a form cannot keep apart: edit it by \
+                            the JSON interface";
+                Err(Ended::Refused(StatusCode::BAD_REQUEST, said.to_owned()))
+            }
+        }
     }
 
     async fn many_form(&self) -> Answer {
@@ -797,7 +853,7 @@ impl Visit<'_> {
             }
             false => {
                 "The consumer tries one of them, then 5, then 25, then 125 at a time, and no more than 20 a second on an \
-                      average. It stops when a fifth of a batch has failed again, or when what they need is away."
+                      average. It stops when a fifth of all has failed again, or five in a row, or when what they need is away."
             }
         };
         let page = FormPage {
@@ -826,12 +882,16 @@ impl Visit<'_> {
             failed_event_id: None,
             detail: self.given("filter").to_owned(),
             why: self.given("why").to_owned(),
+            seen: None,
         })
         .await
     }
 
     async fn export(&self) -> Answer {
         let (system, filter) = (self.system()?, self.filter()?);
+        if !["json", "csv"].contains(&self.param("format")) {
+            return Err(Ended::NotFound);
+        }
         let mut work = system.look().await?;
         let mut query = FailureQuery::of(filter).limit(1_000);
         let mut rows = Vec::new();
@@ -973,6 +1033,7 @@ impl Visit<'_> {
             failed_event_id: None,
             detail,
             why,
+            seen: None,
         })
         .await
     }
@@ -1039,6 +1100,7 @@ impl Visit<'_> {
             failed_event_id: None,
             detail: self.given("detail").to_owned(),
             why: self.given("why").to_owned(),
+            seen: None,
         })
         .await
     }
@@ -1087,6 +1149,11 @@ impl Visit<'_> {
         self.desk.call_off(system, &self.visitor.user, id).await?;
         Ok(to(&self.here(&format!("/actions/{id}"))))
     }
+}
+
+fn busy() -> Ended {
+    let said = "too many sign in at once: try again in a moment".to_owned();
+    Ended::Refused(StatusCode::TOO_MANY_REQUESTS, said)
 }
 
 /// All there is to be read of an error.

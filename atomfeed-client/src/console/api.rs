@@ -183,6 +183,7 @@ impl Visit<'_> {
             failed_event_id: body.get("failed_event_id").and_then(Value::as_i64),
             detail: text("detail").to_owned(),
             why: text("why").to_owned(),
+            seen: None,
         };
         let id = self
             .desk
@@ -284,6 +285,7 @@ impl Visit<'_> {
                 failed_event_id: Some(failed.id),
                 detail: String::new(),
                 why: "asked for by a script (resetRetryCount)".to_owned(),
+                seen: None,
             };
             self.desk.ask(system, &self.visitor.user, wish).await?;
         }

@@ -4,11 +4,12 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use axum::http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST, ORIGIN};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use subtle::ConstantTimeEq;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use url::Url;
@@ -28,6 +29,12 @@ const MOST_FORMS: usize = 200;
 /// How long who gave a wrong password waits for the answer.
 const SLOW: Duration = Duration::from_millis(500);
 
+/// How long a name or a password may be, in bytes.
+const LONGEST: usize = 500;
+
+/// How long a session lasts at all.
+const WHOLE: Duration = Duration::from_secs(24 * 60 * 60);
+
 pub(super) const COOKIE_NAME: &str = "atomfeed_console";
 
 /// How the host says who a request is from.
@@ -46,11 +53,16 @@ pub(super) struct Sessions {
     known: Mutex<HashMap<String, Session>>,
     /// Passwords are checked a few at a time: that takes memory and time, as it must.
     checking: Semaphore,
+    /// And so many may wait for that.
+    queue: Semaphore,
 }
 
 struct Session {
     user: ConsoleUser,
+    begun: Instant,
     used: Instant,
+    /// What ends it, or calls something off.
+    token: String,
     forms: VecDeque<String>,
 }
 
@@ -80,6 +92,8 @@ pub(super) enum Stranger {
     Unknown,
     /// They gave a wrong name or password.
     Wrong,
+    /// So many passwords are being checked that this one is not.
+    Busy,
 }
 
 impl Sessions {
@@ -89,6 +103,7 @@ impl Sessions {
             secure,
             known: Mutex::default(),
             checking: Semaphore::new(2),
+            queue: Semaphore::new(16),
         }
     }
 
@@ -115,8 +130,7 @@ impl Sessions {
         };
         if let Some(header) = parts.headers.get(AUTHORIZATION) {
             let (name, password) = basic(header).ok_or(Stranger::Wrong)?;
-            let user = self.check(users.as_ref(), &name, &password).await;
-            let user = user.ok_or(Stranger::Wrong)?;
+            let user = self.check(users.as_ref(), &name, &password).await?;
             return Ok(Visitor {
                 user,
                 session: None,
@@ -124,9 +138,7 @@ impl Sessions {
         }
         let id = cookie(&parts.headers).ok_or(Stranger::Unknown)?;
         let mut known = self.known();
-        let session = known
-            .get_mut(&id)
-            .filter(|session| session.used.elapsed() < IDLE);
+        let session = known.get_mut(&id).filter(|session| session.is_alive());
         let session = session.ok_or(Stranger::Unknown)?;
         session.used = Instant::now();
         Ok(Visitor {
@@ -140,15 +152,25 @@ impl Sessions {
         users: &dyn ConsoleUsers,
         name: &str,
         password: &str,
-    ) -> Option<ConsoleUser> {
+    ) -> Result<ConsoleUser, Stranger> {
+        if name.len() > LONGEST || password.len() > LONGEST {
+            return Err(Stranger::Wrong);
+        }
+        // Whoever comes after so many is told at once, and keeps nobody waiting.
+        let Ok(_place) = self.queue.try_acquire() else {
+            return Err(Stranger::Busy);
+        };
         let turn = self.checking.acquire().await;
         let role = users.role(name, password).await;
         drop(turn);
-        if role.is_none() {
-            tracing::warn!(user = name, "somebody was not let into the console");
-            tokio::time::sleep(SLOW).await;
+        match role {
+            Some(role) => Ok(ConsoleUser::new(name, role)),
+            None => {
+                tracing::warn!(user = name, "somebody was not let into the console");
+                tokio::time::sleep(SLOW).await;
+                Err(Stranger::Wrong)
+            }
         }
-        role.map(|role| ConsoleUser::new(name, role))
     }
 
     /// The cookie of a new session, for who gives the right password.
@@ -157,15 +179,15 @@ impl Sessions {
         name: &str,
         password: &str,
         path: &str,
-    ) -> Option<HeaderValue> {
+    ) -> Result<HeaderValue, Stranger> {
         let Door::Users(users) = &self.door else {
-            return None;
+            return Err(Stranger::Unknown);
         };
         let user = self.check(users.as_ref(), name, password).await?;
         tracing::info!(user = name, "signed in to the console");
         let id = random();
         let mut known = self.known();
-        known.retain(|_, session| session.used.elapsed() < IDLE);
+        known.retain(|_, session| session.is_alive());
         if known.len() >= MOST_SESSIONS {
             let oldest = known.iter().min_by_key(|(_, session)| session.used);
             if let Some(oldest) = oldest.map(|(id, _)| id.clone()) {
@@ -174,7 +196,8 @@ impl Sessions {
         }
         known.insert(id.clone(), Session::of(user));
         drop(known);
-        HeaderValue::try_from(self.cookie_line(&id, path, "")).ok()
+        let cookie = HeaderValue::try_from(self.cookie_line(&id, path, ""));
+        cookie.map_err(|_| Stranger::Unknown)
     }
 
     /// Ends a session; the cookie that makes a browser forget it.
@@ -188,6 +211,14 @@ impl Sessions {
     fn cookie_line(&self, id: &str, path: &str, more: &str) -> String {
         let secure = if self.secure { "; Secure" } else { "" };
         format!("{COOKIE_NAME}={id}; Path={path}; HttpOnly; SameSite=Strict{secure}{more}")
+    }
+
+    /// What ends the session, or calls something off: the same for as long as it lasts, since pages that
+    /// have it are loaded again and again.
+    pub(super) fn session_token(&self, visitor: &Visitor) -> String {
+        let session = visitor.session.as_ref();
+        let token = session.and_then(|id| Some(self.known().get(id)?.token.clone()));
+        token.unwrap_or_default()
     }
 
     /// What a form of this visitor carries, and gives back once.
@@ -204,16 +235,24 @@ impl Sessions {
         token
     }
 
-    /// Whether a form may be taken: it is one of ours, given back for the first time, or comes with what no
-    /// other site can add.
+    /// Whether a form may be taken: it is one of ours, given back for the first time where it is taken but
+    /// once, or comes with what no other site can add.
     pub(super) fn takes_form(
         &self,
         visitor: &Visitor,
-        headers: &HeaderMap,
+        parts: &Parts,
         token: Option<&str>,
+        but_once: bool,
     ) -> bool {
-        if !is_of_this_site(headers) {
+        if !is_of_this_site(parts) {
             return false;
+        }
+        // No form can be sent with these to another site, unless that allows it.
+        let kind = parts.headers.get(CONTENT_TYPE);
+        let kind = kind.and_then(|kind| kind.to_str().ok());
+        let is_json = kind.is_some_and(|kind| kind.starts_with("application/json"));
+        if is_json || parts.headers.contains_key(AUTHORIZATION) {
+            return true;
         }
         let Some(id) = &visitor.session else {
             return true;
@@ -222,16 +261,25 @@ impl Sessions {
         let Some((session, token)) = known.get_mut(id).zip(token) else {
             return false;
         };
+        if !but_once && bool::from(session.token.as_bytes().ct_eq(token.as_bytes())) {
+            return true;
+        }
         let place = session.forms.iter().position(|form| form == token);
         place.is_some_and(|place| session.forms.remove(place).is_some())
     }
 }
 
 impl Session {
+    fn is_alive(&self) -> bool {
+        self.used.elapsed() < IDLE && self.begun.elapsed() < WHOLE
+    }
+
     fn of(user: ConsoleUser) -> Self {
         Self {
             user,
+            begun: Instant::now(),
             used: Instant::now(),
+            token: random(),
             forms: VecDeque::new(),
         }
     }
@@ -261,14 +309,16 @@ fn basic(header: &HeaderValue) -> Option<(String, String)> {
 }
 
 /// Browsers say from where a form comes (Fetch, §3.1); where they do, it is to be from here. A proxy in front
-/// may serve it under https.
-pub(super) fn is_of_this_site(headers: &HeaderMap) -> bool {
-    let Some(origin) = headers.get(ORIGIN) else {
+/// may serve it under https, and hands on by which name it was asked (`Host`).
+pub(super) fn is_of_this_site(parts: &Parts) -> bool {
+    let Some(origin) = parts.headers.get(ORIGIN) else {
         return true;
     };
     let text = |value: &HeaderValue| value.to_str().ok().map(str::to_owned);
     let origin = text(origin).and_then(|origin| Url::parse(&origin).ok());
-    let host = headers.get(HOST).and_then(text);
+    let host = parts.headers.get(HOST).and_then(text);
+    // Over HTTP/2 it stands in the address.
+    let host = host.or_else(|| Some(parts.uri.authority()?.to_string()));
     let Some((origin, host)) = origin.zip(host) else {
         return false;
     };
@@ -279,17 +329,23 @@ pub(super) fn is_of_this_site(headers: &HeaderMap) -> bool {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use axum::http::Request;
+
     use super::*;
 
     #[test]
     fn forms_come_from_here() {
         let from = |origin: Option<&str>, host: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(HOST, host.parse().unwrap());
+            let mut request = Request::post("/x").header(HOST, host);
             if let Some(origin) = origin {
-                headers.insert(ORIGIN, origin.parse().unwrap());
+                request = request.header(ORIGIN, origin);
             }
-            is_of_this_site(&headers)
+            let (mut parts, ()) = request.body(()).unwrap().into_parts();
+            let is_ours = is_of_this_site(&parts);
+            parts.headers.remove(HOST);
+            parts.uri = format!("http://{host}/x").parse().unwrap();
+            assert_eq!(is_of_this_site(&parts), is_ours, "over HTTP/2");
+            is_ours
         };
         for (origin, host, is_ours) in [
             (None, "emr", true),

@@ -107,26 +107,39 @@ impl Console {
     }
 
     /// Adds a system, whose database this is.
+    ///
+    /// # Panics
+    ///
+    /// When there is one of this name already.
     #[must_use]
-    pub fn with_system(mut self, name: impl Into<String>, store: impl ConsoleStore) -> Self {
-        self.systems.push(System::of(name.into(), Arc::new(store)));
+    pub fn with_system(self, name: impl Into<String>, store: impl ConsoleStore) -> Self {
+        self.add(System::of(name.into(), Arc::new(store)))
+    }
+
+    fn add(mut self, system: System) -> Self {
+        let name = system.name();
+        let is_there = self.systems.iter().any(|known| known.name() == name);
+        assert!(!is_there, "the console has a system {name:?} already");
+        self.systems.push(system);
         self
     }
 
     /// Adds a system whose database is opened when it is needed: until it is there, the console says that it
     /// cannot be reached, and tries again.
+    ///
+    /// # Panics
+    ///
+    /// When there is one of this name already.
     #[must_use]
     pub fn with_system_to_open(
-        mut self,
+        self,
         name: impl Into<String>,
         open: impl Fn() -> BoxFuture<'static, Result<Arc<dyn ConsoleStore>, StoreError>>
         + Send
         + Sync
         + 'static,
     ) -> Self {
-        let system = System::to_open(name.into(), Box::new(open));
-        self.systems.push(system);
-        self
+        self.add(System::to_open(name.into(), Box::new(open)))
     }
 
     /// Sets from how many retries on a parked event counts as dead, which nobody tries again by itself; else 10.

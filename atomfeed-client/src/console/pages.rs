@@ -15,6 +15,7 @@ pub(super) struct Frame {
     pub(super) may_operate: bool,
     /// Whether the console has signed the user in, and can sign out.
     pub(super) has_session: bool,
+    /// What ends the session, or calls something off.
     pub(super) token: String,
     /// Which of the pages it is.
     pub(super) here: &'static str,
@@ -42,6 +43,8 @@ pub(super) struct OverviewPage {
     pub(super) frame: Frame,
     pub(super) systems: Vec<SystemRow>,
     pub(super) now: When,
+    /// Whether it is not to refresh itself.
+    pub(super) stands_still: bool,
 }
 
 pub(super) struct SystemRow {
@@ -192,6 +195,8 @@ pub(super) struct Asked {
 pub(super) struct FailedSection {
     pub(super) system: String,
     pub(super) away: Option<String>,
+    /// Whether what another program has parked is still being counted.
+    pub(super) is_counting: bool,
     pub(super) total: String,
     pub(super) groups: Vec<GroupRow>,
     pub(super) events: Vec<EventRow>,
@@ -297,6 +302,8 @@ pub(super) struct EventPage {
 #[template(path = "console/form.html")]
 pub(super) struct FormPage {
     pub(super) frame: Frame,
+    /// What it gives back once.
+    pub(super) token: String,
     pub(super) heading: &'static str,
     pub(super) facts: Vec<(&'static str, String)>,
     pub(super) explains: String,
@@ -392,10 +399,10 @@ impl ActionRow {
                 let (done, failed) = (count(progress.succeeded), count(progress.failed));
                 format!("{done} succeeded, {failed} failed again")
             }),
-            was: progress.was.as_deref().map(short),
+            was: progress.was.as_deref().filter(|_| !is_preview).map(short),
             outcome: visible(progress.outcome.as_deref().unwrap_or_default()),
             may_move_to: (is_preview && progress.state == ActionState::Done)
-                .then(|| asked.detail.clone()),
+                .then(|| progress.was.clone().unwrap_or_else(|| asked.detail.clone())),
         }
     }
 }

@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use atomfeed_core::store::{ConsoleStore, Records, StoreError, StoreErrorKind, StoreResult};
@@ -12,8 +13,11 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How soon it is looked again what other programs have parked.
 const COUNTS_AGAIN: Duration = Duration::from_secs(10);
 
-/// So many of them are taken note of while somebody waits.
+/// So many of them are taken note of in one transaction.
 const COUNTED_AT_ONCE: u32 = 500;
+
+/// How long that is waited for by who looks.
+const MOMENT: Duration = Duration::from_secs(1);
 
 pub(super) type Open =
     dyn Fn() -> BoxFuture<'static, Result<Arc<dyn ConsoleStore>, StoreError>> + Send + Sync;
@@ -24,6 +28,7 @@ pub(super) struct System {
     open: Option<Box<Open>>,
     store: Mutex<Option<Arc<dyn ConsoleStore>>>,
     counted: Mutex<Option<Instant>>,
+    counting: Arc<AtomicBool>,
 }
 
 impl System {
@@ -33,6 +38,7 @@ impl System {
             open: None,
             store: Mutex::new(Some(store)),
             counted: Mutex::default(),
+            counting: Arc::default(),
         }
     }
 
@@ -42,6 +48,7 @@ impl System {
             open: Some(open),
             store: Mutex::default(),
             counted: Mutex::default(),
+            counting: Arc::default(),
         }
     }
 
@@ -70,7 +77,7 @@ impl System {
     /// Opens a transaction that reads.
     pub(super) async fn look(&self) -> StoreResult<Box<dyn Records>> {
         let store = self.store().await?;
-        self.count(store.as_ref()).await;
+        self.count(Arc::clone(&store)).await;
         let looking = timeout(PATIENCE, store.look()).await;
         looking.unwrap_or_else(|_| Err(self.away()))
     }
@@ -82,35 +89,38 @@ impl System {
         changing.unwrap_or_else(|_| Err(self.away()))
     }
 
-    /// Takes note of what other programs have parked, now and then. What cannot be noted now is later.
-    async fn count(&self, store: &dyn ConsoleStore) {
-        let Ok(mut counted) = self.counted.try_lock() else {
-            return;
+    /// Whether what other programs have parked is still being counted.
+    pub(super) fn is_counting(&self) -> bool {
+        self.counting.load(Ordering::Acquire)
+    }
+
+    /// Takes note of what other programs have parked, now and then, in a task of its own; that is waited for
+    /// for a moment. What cannot be noted now is later.
+    async fn count(&self, store: Arc<dyn ConsoleStore>) {
+        let is_due = {
+            let mut counted = self.counted.lock().await;
+            let is_due = counted.is_none_or(|at| at.elapsed() >= COUNTS_AGAIN);
+            if is_due {
+                *counted = Some(Instant::now());
+            }
+            is_due
         };
-        if counted.is_some_and(|at| at.elapsed() < COUNTS_AGAIN) {
+        if !is_due || self.counting.swap(true, Ordering::AcqRel) {
             return;
         }
-        let counting = async {
-            let mut work = store.change().await?;
-            let changed = work.count_failures(COUNTED_AT_ONCE).await?;
-            work.commit().await?;
-            Ok::<_, StoreError>(changed)
-        };
-        match timeout(PATIENCE, counting).await {
-            // There may be more.
-            Ok(Ok(changed)) if changed >= u64::from(COUNTED_AT_ONCE) => {}
-            Ok(Ok(_)) => *counted = Some(Instant::now()),
-            Ok(Err(error)) => {
-                *counted = Some(Instant::now());
+        let (counting, name) = (Arc::clone(&self.counting), self.name.clone());
+        let task = tokio::spawn(async move {
+            if let Err(error) = count_all(store.as_ref()).await {
                 let error = &error as &dyn std::error::Error;
-                tracing::debug!(
-                    system = self.name,
+                tracing::warn!(
+                    system = name,
                     error,
                     "what others have parked is not counted now"
                 );
             }
-            Err(_) => *counted = Some(Instant::now()),
-        }
+            counting.store(false, Ordering::Release);
+        });
+        let _ = timeout(MOMENT, task).await;
     }
 
     fn away(&self) -> StoreError {
@@ -120,5 +130,16 @@ impl System {
             self.name
         );
         StoreError::new(StoreErrorKind::Unavailable, context)
+    }
+}
+
+async fn count_all(store: &dyn ConsoleStore) -> StoreResult<()> {
+    loop {
+        let mut work = store.change().await?;
+        let changed = work.count_failures(COUNTED_AT_ONCE).await?;
+        work.commit().await?;
+        if changed == 0 {
+            return Ok(());
+        }
     }
 }

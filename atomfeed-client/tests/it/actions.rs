@@ -31,6 +31,7 @@ on_every_store!(
     many_are_tried_again_while_they_succeed,
     what_was_begun_is_ended_by_the_next,
     the_marker_is_moved_once_it_was_seen_where_to,
+    with_a_lease_it_is_moved_once_too,
     what_is_called_off_is_not_carried_out,
 );
 
@@ -78,6 +79,7 @@ struct Lab<H: Harness + 'static> {
     is_away: Arc<AtomicBool>,
     tried: Arc<AtomicU32>,
     is_one_patient: bool,
+    has_lease: bool,
 }
 
 struct Running {
@@ -102,6 +104,7 @@ impl<H: Harness + 'static> Lab<H> {
             is_away: Arc::default(),
             tried: Arc::default(),
             is_one_patient: false,
+            has_lease: false,
         }
     }
 
@@ -113,8 +116,11 @@ impl<H: Harness + 'static> Lab<H> {
             tried: Arc::clone(&self.tried),
             is_one_patient: self.is_one_patient,
         };
-        self.emr
-            .client()
+        let mut client = self.emr.client();
+        if self.has_lease {
+            client = client.standby(Duration::from_secs(60));
+        }
+        client
             .interval(NEVER)
             .wait_for_news(Duration::ZERO)
             .retry_delays(NEVER, NEVER)
@@ -336,6 +342,8 @@ async fn what_was_begun_is_ended_by_the_next<H: Harness + 'static>(harness: &Arc
         let mut progress = lab.action(id).await.progress;
         let mut work = lab.store.change().await.unwrap();
         progress.state = ActionState::Running;
+        // Nothing was heard of it since.
+        progress.changed_at -= chrono::TimeDelta::minutes(1);
         let failed = work.parked_event(parked.id).await.unwrap().unwrap();
         if step > 0 {
             work.edit_content(&failed, &format!("{step}"))
@@ -407,6 +415,28 @@ async fn the_marker_is_moved_once_it_was_seen_where_to<H: Harness + 'static>(har
     }
     running.end().await;
     assert_eq!(lab.store.marker(&feed_uri()).await.unwrap(), Some(before));
+}
+
+async fn with_a_lease_it_is_moved_once_too<H: Harness + 'static>(harness: &Arc<H>) {
+    let mut lab = Lab::new(harness).await;
+    lab.has_lease = true;
+    lab.emr.publish(1..=12).await;
+    let running = lab.run();
+    let begun = Instant::now();
+    while lab.tried.load(Ordering::Relaxed) < 12 {
+        assert!(begun.elapsed() < PATIENCE);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let outcome = lab.done(ActionKind::MoveMarker, None, "beginning").await;
+    assert!(outcome.contains("at the beginning of"), "{outcome}");
+    while lab.tried.load(Ordering::Relaxed) < 24 {
+        assert!(begun.elapsed() < PATIENCE);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    // What is asked for afterwards is done, too, and nothing was read a third time.
+    lab.done(ActionKind::PreviewMarker, None, "latest").await;
+    running.end().await;
+    assert_eq!(lab.tried.load(Ordering::Relaxed), 24);
 }
 
 async fn what_is_called_off_is_not_carried_out<H: Harness + 'static>(harness: &Arc<H>) {

@@ -89,7 +89,7 @@ impl Browser {
             "HttpOnly",
             "SameSite=Strict",
             "Secure",
-            "Path=/atomfeed-console/",
+            "Path=/atomfeed-console;",
         ] {
             assert!(cookie.contains(word), "{cookie}");
         }
@@ -814,6 +814,58 @@ adopted! {
     on_the_tables_of_openelis: PostgresHarness::openelis();
     on_the_tables_of_openmrs: MySqlHarness::openmrs();
     on_the_tables_of_openmrs_sync2: MySqlHarness::openmrs_sync2();
+}
+
+/// HL7 has line ends that no form has; and what somebody else has changed meanwhile is not written over.
+#[tokio::test]
+async fn an_edit_keeps_the_line_ends_and_what_others_did() {
+    let store = MemoryStore::new();
+    let mut asha = Browser::signed_in(console(store.clone()), "asha").await;
+    for (content, typed, edited) in [
+        (
+            "MSH|1\rPID|2\r",
+            "MSH|1\r\nPID|3\r\n",
+            Some("MSH|1\rPID|3\r"),
+        ),
+        ("a\r\nb", "a\r\nc", Some("a\r\nc")),
+        ("a\nb", "a\r\nc", Some("a\nc")),
+        ("a", "a\r\nc", Some("a\nc")),
+        ("a\r\nb\nc", "a\r\nb\r\nd", None),
+    ] {
+        let id = park(&store, &event(1, content), "boom").await;
+        let path = format!("/systems/Lab/failed/{id}/edit");
+        let fields = [("detail", typed), ("why", "a test")];
+        let asked = asha.fill(&path, &fields).await;
+        let mut work = store.look().await.unwrap();
+        let actions = work
+            .actions(&ActionQuery::newest(1).of_event(feed(), id))
+            .await
+            .unwrap();
+        let detail = actions.first().map(|action| action.asked.detail.as_str());
+        assert_eq!(detail, edited, "{content:?} {}", asked.status);
+    }
+    let id = park(&store, &event(1, "as it was"), "boom").await;
+    let path = format!("/systems/Lab/failed/{id}/edit");
+    let form = asha.page(&path).await;
+    let mut work = store.change().await.unwrap();
+    let failed = work.parked_event(id).await.unwrap().unwrap();
+    work.edit_content(&failed, "by somebody else")
+        .await
+        .unwrap();
+    work.commit().await.unwrap();
+    let mut fields = hidden(&form);
+    fields.extend([("why", "x"), ("detail", "y")].map(|(a, b)| (a.to_owned(), b.to_owned())));
+    let fields: Vec<_> = fields
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect();
+    let late = asha.post(&path, &fields).await;
+    assert_eq!(late.status, 409);
+    assert!(
+        late.body.contains("somebody else has changed it"),
+        "{}",
+        late.body
+    );
 }
 
 /// What is asked for is taken up by who runs, and can be called off until then.

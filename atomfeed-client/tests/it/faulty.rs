@@ -321,6 +321,10 @@ impl<C: ?Sized + Send + 'static> ActionStore for FaultyWork<C> {
     ) -> StoreResult<()> {
         self.plan.call(self.work.advance(id, from, progress)).await
     }
+
+    async fn call_off(&mut self, id: i64, said: &str, at: DateTime<Utc>) -> StoreResult<bool> {
+        self.plan.call(self.work.call_off(id, said, at)).await
+    }
 }
 
 #[async_trait]
@@ -360,6 +364,14 @@ impl<C: ?Sized + Send + 'static> FailureStore for FaultyWork<C> {
 
     async fn parked_event(&mut self, id: i64) -> StoreResult<Option<FailedEvent>> {
         self.plan.call(self.work.parked_event(id)).await
+    }
+
+    async fn last_retries(
+        &mut self,
+        failed: &FailedEvent,
+        limit: u32,
+    ) -> StoreResult<Vec<Failure>> {
+        self.plan.call(self.work.last_retries(failed, limit)).await
     }
 
     async fn reset_retries(&mut self, failed: &FailedEvent) -> StoreResult<bool> {

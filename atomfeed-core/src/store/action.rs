@@ -1,4 +1,5 @@
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 
 use super::StoreResult;
 use crate::{Action, ActionProgress, ActionState, FeedUri, NewAction};
@@ -35,9 +36,13 @@ pub trait ActionStore: Send {
         from: ActionState,
         progress: &ActionProgress,
     ) -> StoreResult<()>;
+
+    /// Calls one off that is open, whatever state it is in, and leaves everything else that is written down of
+    /// it as it is. False when it is not open any more.
+    async fn call_off(&mut self, id: i64, said: &str, at: DateTime<Utc>) -> StoreResult<bool>;
 }
 
-/// Which actions to read.
+/// Which actions to read. Of long details, and of what was before, the beginning is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ActionQuery {

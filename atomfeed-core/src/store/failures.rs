@@ -6,7 +6,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use url::form_urlencoded;
 
 use super::StoreResult;
-use crate::{EntryId, FailedEvent, FeedUri, Reason};
+use crate::{EntryId, FailedEvent, Failure, FeedUri, Reason};
 
 /// What is parked, for those who look after it: across feeds, by reason, page by page, and fast for a hundred
 /// thousand (tables `atomfeed_failures` and `atomfeed_reasons`, of our own, beside `failed_events`).
@@ -46,6 +46,10 @@ pub trait FailureStore: Send {
 
     /// One parked event, whole.
     async fn parked_event(&mut self, id: i64) -> StoreResult<Option<FailedEvent>>;
+
+    /// The last retries of a parked event that failed, the newest first.
+    async fn last_retries(&mut self, failed: &FailedEvent, limit: u32)
+    -> StoreResult<Vec<Failure>>;
 
     /// Has a parked event be tried again as if it had not been yet, and at once. False when it is not parked
     /// any more.

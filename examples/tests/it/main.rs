@@ -3,7 +3,9 @@
 mod adopted;
 mod archive;
 mod behind_nginx;
+mod browser;
 mod catch_up;
+mod console;
 mod consumer;
 mod databases;
 mod emr;

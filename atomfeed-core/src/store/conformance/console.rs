@@ -373,13 +373,37 @@ pub async fn actions_are_kept_with_what_came_of_them<H: Harness>(harness: &H) {
     let mut done = running.clone().then(ActionState::Done, at(2), "applied\0");
     (done.place, done.succeeded, done.failed) = (9, 3, 1);
     done.was = Some("before".to_owned());
+    let mut edited = running.clone();
+    edited.was = Some("before".to_owned());
+    let second_runs = work.advance(second, ActionState::Waiting, &edited);
+    second_runs.await.expect("taken");
     work.advance(first, ActionState::Running, &done)
         .await
         .expect("ended");
     commit(work).await;
 
-    let mut work = look::<H>(&store).await;
+    let mut work = change::<H>(&store).await;
     assert_eq!(work.open_actions(&lab).await.expect("read").len(), 1);
+    // It is called off whatever it is at, and what there was before stays written down.
+    assert!(
+        work.call_off(second, "not now", at(3))
+            .await
+            .expect("called off")
+    );
+    assert!(!work.call_off(second, "again", at(4)).await.expect("over"));
+    assert!(!work.call_off(first, "late", at(4)).await.expect("over"));
+    let off = work
+        .action(second)
+        .await
+        .expect("read")
+        .expect("there")
+        .progress;
+    assert_eq!((off.state, off.changed_at), (ActionState::CalledOff, at(3)));
+    assert_eq!(off.was.as_deref(), Some("before"));
+    assert_eq!(off.outcome.as_deref(), Some("not now"));
+    commit(work).await;
+
+    let mut work = look::<H>(&store).await;
     let ended = work.action(first).await.expect("read").expect("there");
     let outcome = ended.progress.outcome.as_deref().unwrap_or_default();
     assert!(outcome.starts_with("applied"), "{outcome:?}");

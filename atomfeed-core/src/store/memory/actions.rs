@@ -1,4 +1,5 @@
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 
 use super::MemoryConnection;
 use super::transaction::merged;
@@ -62,5 +63,15 @@ impl ActionStore for MemoryConnection {
         action.progress = progress.clone();
         self.pending.actions.insert(id, Some(action));
         Ok(())
+    }
+
+    async fn call_off(&mut self, id: i64, said: &str, at: DateTime<Utc>) -> StoreResult<bool> {
+        let known = self.action(id).await?;
+        let Some(mut action) = known.filter(|action| action.progress.state.is_open()) else {
+            return Ok(false);
+        };
+        action.progress = action.progress.then(ActionState::CalledOff, at, said);
+        self.pending.actions.insert(id, Some(action));
+        Ok(true)
     }
 }

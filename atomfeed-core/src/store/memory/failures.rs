@@ -7,8 +7,8 @@ use super::MemoryConnection;
 use super::consumer::{key, retry_key};
 use super::transaction::merged;
 use crate::store::{
-    FailureFilter, FailureGroup, FailureQuery, FailureState, FailureStore, FeedFailures,
-    ParkedEvent, StoreError, StoreErrorKind, StoreResult,
+    FailedEventStore, FailureFilter, FailureGroup, FailureQuery, FailureState, FailureStore,
+    FeedFailures, ParkedEvent, StoreError, StoreErrorKind, StoreResult,
 };
 use crate::{Event, FailedEvent, Failure, FeedUri};
 
@@ -151,6 +151,18 @@ impl FailureStore for MemoryConnection {
         let tables = self.tables();
         let mut failed = merged(&tables.failed, &self.pending.failed, id..=id);
         Ok(failed.next().map(|(_, failed)| failed.clone()))
+    }
+
+    async fn last_retries(
+        &mut self,
+        failed: &FailedEvent,
+        limit: u32,
+    ) -> StoreResult<Vec<Failure>> {
+        let log = self
+            .retry_log(failed.event.feed_uri(), failed.event.id())
+            .await?;
+        let newest = log.into_iter().rev().map(|retry| retry.failure);
+        Ok(newest.take(limit as usize).collect())
     }
 
     async fn reset_retries(&mut self, failed: &FailedEvent) -> StoreResult<bool> {

@@ -1,4 +1,5 @@
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 
 use super::claims::feed_key;
 use super::consumer::{SqlUnitOfWork, feed_uri};
@@ -25,7 +26,11 @@ const INSERT: &str = "INSERT INTO {s}atomfeed_actions
 const SELECT_ONE: &str = select_actions!("WHERE id = ?");
 pub(super) const SELECT_OPEN: &str =
     select_actions!("WHERE feed = ? AND is_open = 1 ORDER BY id LIMIT 100");
-const SELECT: &str = select_actions!();
+const SELECT_SHORT: &str = "SELECT id, feed_uri, kind, failed_event_id, event_id,
+     SUBSTR(detail, 1, 4000), asked_by, why, asked_at, state, changed_at, place, succeeded, failed,
+     SUBSTR(was, 1, 4000), outcome FROM {s}atomfeed_actions ";
+const CALL_OFF: &str = "UPDATE {s}atomfeed_actions SET state = 'called-off', is_open = 0,
+    changed_at = ?, outcome = ? WHERE id = ? AND is_open = 1";
 const ADVANCE: &str = "UPDATE {s}atomfeed_actions SET state = ?, is_open = ?, changed_at = ?,
     place = ?, succeeded = ?, failed = ?, was = ?, outcome = ? WHERE id = ? AND state = ?";
 
@@ -65,7 +70,7 @@ impl<D: Dialect> ActionStore for SqlUnitOfWork<D> {
         let what = "reading what is asked of a consumer";
         let values = vec![feed_key(feed_uri).into()];
         let rows = self.fetch(what, SELECT_OPEN, values).await?;
-        rows.into_iter().map(action).collect()
+        known(rows)
     }
 
     async fn actions(&mut self, query: &ActionQuery) -> StoreResult<Vec<Action>> {
@@ -80,7 +85,10 @@ impl<D: Dialect> ActionStore for SqlUnitOfWork<D> {
             choice.and("id < ?", [before.into()]);
         }
         let limit = i64::from(query.limit).into();
-        let statement = format!("{SELECT}{} ORDER BY id DESC LIMIT ?", choice.condition());
+        let statement = format!(
+            "{SELECT_SHORT}{} ORDER BY id DESC LIMIT ?",
+            choice.condition()
+        );
         let values = choice.values.into_iter().chain([limit]).collect();
         let rows = self
             .fetch_chosen("reading what was asked of consumers", &statement, values)
@@ -101,6 +109,12 @@ impl<D: Dialect> ActionStore for SqlUnitOfWork<D> {
             0 => Err(StoreError::action_conflict(id)),
             _ => Ok(()),
         }
+    }
+
+    async fn call_off(&mut self, id: i64, said: &str, at: DateTime<Utc>) -> StoreResult<bool> {
+        let values = vec![at.into(), storable(said), id.into()];
+        let what = "calling off what was asked for";
+        Ok(self.execute(what, CALL_OFF, values).await? > 0)
     }
 }
 
@@ -140,7 +154,7 @@ fn progress_values(progress: &ActionProgress) -> Vec<Value> {
     ]
 }
 
-pub(super) fn action(mut row: Row) -> StoreResult<Action> {
+fn action(mut row: Row) -> StoreResult<Action> {
     let id = row.required_int()?;
     let feed_uri = feed_uri(&mut row)?;
     let kind = named(&mut row, "kind", ActionKind::named)?;
@@ -164,6 +178,21 @@ pub(super) fn action(mut row: Row) -> StoreResult<Action> {
         outcome: row.text()?,
     };
     Ok(Action::new(id, asked, progress))
+}
+
+/// Those that this version knows: one that a newer one has asked for keeps no other waiting.
+pub(super) fn known(rows: Vec<Row>) -> StoreResult<Vec<Action>> {
+    let read = rows.into_iter().filter_map(|row| match action(row) {
+        Err(error) if error.kind() == StoreErrorKind::InvalidData => {
+            tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "an action is passed over"
+            );
+            None
+        }
+        read => Some(read),
+    });
+    read.collect()
 }
 
 fn named<T>(row: &mut Row, column: &str, read: fn(&str) -> Option<T>) -> StoreResult<T> {

@@ -3,7 +3,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::{AssertSqlSafe, SqlSafeStr};
 use sqlx_core::transaction::TransactionManager;
 
-use super::actions::{SELECT_OPEN, action};
+use super::actions::{SELECT_OPEN, known};
 use super::claims::feed_key;
 use super::error::Doing;
 use super::{Dialect, Row, SqlStore, Value};
@@ -53,7 +53,7 @@ impl<D: Dialect> ConsumerStore for SqlStore<D> {
         let values = vec![feed_key(feed_uri).into()];
         let what = "looking whether something is asked of a consumer";
         let rows = self.read(what, SELECT_OPEN, values).await?;
-        rows.into_iter().map(action).collect()
+        known(rows)
     }
 
     async fn marker(&self, feed_uri: &FeedUri) -> StoreResult<Option<Marker>> {

@@ -165,7 +165,8 @@ impl<D: Dialect> FailedEventStore for SqlUnitOfWork<D> {
             let id = self.insert_failed(row).await?;
             let tags = Value::from(event.tags_column());
             self.insert_beside(not_a_whole_row(tags), id, event).await?;
-            self.count_parked(id, event.feed_uri(), failure, 0).await?;
+            let feed_uri = event.feed_uri().as_str();
+            self.count_parked(id, feed_uri, failure, 0).await?;
             return Ok(id);
         };
         // Never refused: what the table cannot hold stands whole in one of ours.
@@ -180,7 +181,8 @@ impl<D: Dialect> FailedEventStore for SqlUnitOfWork<D> {
         let mut whole = failure_values(event, &storable(failure));
         whole.extend([Value::from(event.title()), event.tags_column().into()]);
         self.insert_beside(whole, id, event).await?;
-        self.count_parked(id, event.feed_uri(), failure, 0).await?;
+        let feed_uri = event.feed_uri().as_str();
+        self.count_parked(id, feed_uri, failure, 0).await?;
         Ok(id)
     }
 
@@ -434,7 +436,11 @@ impl<D: Dialect> SqlUnitOfWork<D> {
     }
 
     /// A statement on the retry log that is there, and one on that beside it.
-    fn of_retries(&self, there: &'static str, beside: &'static str) -> Vec<&'static str> {
+    pub(super) fn of_retries(
+        &self,
+        there: &'static str,
+        beside: &'static str,
+    ) -> Vec<&'static str> {
         let layout = self.store.layout();
         let mut statements = Vec::new();
         if layout.has_table(RETRY.table) {

@@ -1,7 +1,7 @@
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
-use super::claims::feed_key;
+use super::claims::{feed_key, short};
 use super::consumer::{SqlUnitOfWork, feed_uri};
 use super::failed_events::{SELECT_PARKED, failed_event, still_parked};
 use super::statements::Choice;
@@ -76,6 +76,11 @@ struct Source {
     is_whole: Option<&'static str>,
 }
 
+const LAST_RETRIES: &str = "SELECT failed_at, error_message FROM {s}failed_event_retry_log
+    WHERE event_id = ? AND feed_uri = ? ORDER BY id DESC LIMIT ?";
+const LAST_RETRIES_BESIDE: &str =
+    "SELECT failed_at, error_message FROM {s}atomfeed_failed_event_retry_log
+    WHERE event_id = ? AND feed_uri = ? ORDER BY id DESC LIMIT ?";
 const FEED_OF: &str = "SELECT feed_uri FROM {s}failed_events WHERE id = ?";
 const FEED_BESIDE: &str =
     "SELECT feed_uri FROM {s}atomfeed_failed_events WHERE failed_event_id = ?";
@@ -131,7 +136,7 @@ impl<D: Dialect> SqlUnitOfWork<D> {
     pub(super) async fn count_parked(
         &mut self,
         id: i64,
-        feed_uri: &FeedUri,
+        feed_uri: &str,
         failure: &Failure,
         retries: u64,
     ) -> StoreResult<()> {
@@ -142,7 +147,7 @@ impl<D: Dialect> SqlUnitOfWork<D> {
         self.execute(what, DELETE, vec![id.into()]).await?;
         let values = vec![
             id.into(),
-            feed_key(feed_uri).into(),
+            short(feed_uri).into(),
             reason.key().into(),
             retries.into(),
             failure.at().into(),
@@ -221,7 +226,16 @@ impl<D: Dialect> FailureStore for SqlUnitOfWork<D> {
                 Some(_) => TableZone::default(),
             };
             for row in rows {
-                parked.push(parked_event(row, zone)?);
+                match parked_event(row, zone) {
+                    Err(error) if error.kind() == StoreErrorKind::InvalidData => {
+                        let error = &error as &dyn std::error::Error;
+                        tracing::warn!(
+                            error,
+                            "a row of failed_events cannot be read and is not shown"
+                        );
+                    }
+                    read => parked.push(read?),
+                }
             }
         }
         parked.sort_by_key(|parked| std::cmp::Reverse(parked.id));
@@ -363,6 +377,35 @@ impl<D: Dialect> FailureStore for SqlUnitOfWork<D> {
             .transpose()
     }
 
+    async fn last_retries(
+        &mut self,
+        failed: &FailedEvent,
+        limit: u32,
+    ) -> StoreResult<Vec<Failure>> {
+        let own = self.store.layout().zone();
+        let mut last = Vec::new();
+        for statement in self.of_retries(LAST_RETRIES, LAST_RETRIES_BESIDE) {
+            let event = &failed.event;
+            let values = vec![
+                event.id().as_str().into(),
+                event.feed_uri().as_str().into(),
+                i64::from(limit).into(),
+            ];
+            let zone = match statement {
+                LAST_RETRIES => own,
+                _ => TableZone::default(),
+            };
+            let what = "reading the last retries of a parked event";
+            for mut row in self.fetch(what, statement, values).await? {
+                let at = row.time_in(zone)?.unwrap_or_default();
+                last.push(Failure::new(row.text_or_empty()?, at));
+            }
+        }
+        last.sort_by_key(|failure| std::cmp::Reverse(failure.at()));
+        last.truncate(limit as usize);
+        Ok(last)
+    }
+
     async fn reset_retries(&mut self, failed: &FailedEvent) -> StoreResult<bool> {
         let what = "resetting the retries of a parked event";
         let id = || vec![failed.id.into()];
@@ -419,7 +462,8 @@ impl<D: Dialect> FailureStore for SqlUnitOfWork<D> {
         for (statement, zone) in uncounted {
             for mut row in self.fetch(what, statement, limit()).await? {
                 let id = row.required_int()?;
-                let feed_uri = feed_uri(&mut row)?;
+                // Whatever it is: what nobody can read must not hide the rest.
+                let feed_uri = row.text_or_empty()?;
                 let message = row.text_or_empty()?;
                 let retries = row.int()?.unwrap_or_default().unsigned_abs();
                 let at: DateTime<Utc> = row.time_in(zone)?.unwrap_or_default();
@@ -475,7 +519,7 @@ fn chosen(filter: &FailureFilter, source: &Source) -> Choice {
         choice.and("counted.feed = ?", [feed_key(feed).into()]);
     }
     if let Some(reason) = &filter.reason {
-        choice.and("counted.reason = ?", [reason.as_str().into()]);
+        choice.and("counted.reason = ?", [reason.replace('\0', "").into()]);
     }
     match filter.state {
         None => {}
@@ -498,7 +542,7 @@ fn chosen(filter: &FailureFilter, source: &Source) -> Choice {
         }
     }
     if let Some(key) = &filter.key {
-        choice.and("beside.event_key = ?", [key.as_str().into()]);
+        choice.and("beside.event_key = ?", [key.replace('\0', "").into()]);
     }
     if let Some(since) = filter.since {
         choice.and("counted.failed_at >= ?", [since.into()]);
