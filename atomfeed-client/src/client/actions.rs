@@ -352,7 +352,10 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         was_begun: bool,
     ) -> Result<Option<Ended>, ProcessErrorKind> {
         let Some(mut parked) = self.parked_event(action).await? else {
-            return Ok(Some(match was_begun {
+            // What was never edited was not applied as edited.
+            let is_edit = action.asked.kind == ActionKind::Edit;
+            let may_be_done = was_begun && (!is_edit || action.progress.was.is_some());
+            return Ok(Some(match may_be_done {
                 true => done(
                     "it is not parked any more: it succeeded just before the consumer was ended, or somebody \
                      else has dealt with it",
@@ -360,6 +363,9 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
                 false => gone(),
             }));
         };
+        if let Some(first) = self.waits_for(&parked).await? {
+            return Ok(Some(waits_for(&first)));
+        }
         if action.asked.kind == ActionKind::Edit && action.progress.was.is_none() {
             let mut progress = action.progress.clone();
             progress.was = Some(parked.event.content().to_owned());
@@ -395,12 +401,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
                 "the page on which its content stands cannot be read now: {error}"
             )),
             Tried::Gone => gone(),
-            Tried::WaitsFor(first) => failed(&format!(
-                "it waits for the event {} (number {}), which has the same key and was parked before it: deal \
-                 with that one first",
-                first.event.id(),
-                first.id
-            )),
+            Tried::WaitsFor(first) => waits_for(&first),
         }))
     }
 
@@ -518,19 +519,25 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         }))
     }
 
+    /// The event with the same key that was parked before this one and still is.
+    async fn waits_for(&self, parked: &FailedEvent) -> StoreResult<Option<Box<FailedEvent>>> {
+        let key = parked.place.as_ref().and_then(|place| place.key.clone());
+        let Some(key) = key else {
+            return Ok(None);
+        };
+        let of_key = FailedEventQuery::of(self.feed.clone())
+            .select(FailedEventSelection::OfKey(key))
+            .limit(1);
+        let mut work = self.store.begin().await?;
+        let first = work.failed_events(&of_key).await?.into_iter().next();
+        work.rollback().await?;
+        Ok(first.filter(|first| first.id < parked.id).map(Box::new))
+    }
+
     /// Tries a parked event again, whether it is due or not.
     async fn try_again(&self, mut parked: FailedEvent) -> Result<Tried, ProcessErrorKind> {
-        let key = parked.place.as_ref().and_then(|place| place.key.clone());
-        if let Some(key) = key {
-            let of_key = FailedEventQuery::of(self.feed.clone())
-                .select(FailedEventSelection::OfKey(key))
-                .limit(1);
-            let mut work = self.store.begin().await?;
-            let first = work.failed_events(&of_key).await?.into_iter().next();
-            work.rollback().await?;
-            if let Some(first) = first.filter(|first| first.id < parked.id) {
-                return Ok(Tried::WaitsFor(Box::new(first)));
-            }
+        if let Some(first) = self.waits_for(&parked).await? {
+            return Ok(Tried::WaitsFor(first));
         }
         match Afresh::default().event(self, &parked).await {
             Ok(Some(event)) => parked.event = event,
@@ -664,6 +671,15 @@ fn failed(said: &str) -> Ended {
 
 fn gone() -> Ended {
     failed("it is not parked any more: it has succeeded, or somebody else has dealt with it")
+}
+
+fn waits_for(first: &FailedEvent) -> Ended {
+    failed(&format!(
+        "it waits for the event {} (number {}), which has the same key and was parked before it: deal with that \
+         one first",
+        first.event.id(),
+        first.id
+    ))
 }
 
 fn no_position(given: &str) -> Ended {

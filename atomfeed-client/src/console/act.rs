@@ -17,7 +17,7 @@ use super::users::{ConsoleUser, Role};
 const OURS: TimeDelta = TimeDelta::hours(24);
 
 /// How many are set right at once, where no consumer does it.
-const BATCH: u32 = 1_000;
+const BATCH: u32 = 200;
 
 /// How much a content may weigh.
 pub(super) const LARGEST_CONTENT: usize = 16 << 20;
@@ -96,6 +96,15 @@ impl Desk {
         self.check(&wish)?;
         let is_adopted = system.store().await?.is_adopted();
         let mut work = system.change().await?;
+        let is_foreign = self
+            .is_foreign(is_adopted, work.as_mut(), &wish.feed_uri)
+            .await?;
+        let mut reset = 0;
+        if is_foreign && wish.kind == ActionKind::RetryMany {
+            drop(work);
+            reset = self.reset_many(system, &wish).await?;
+            work = system.change().await?;
+        }
         let parked = match wish.failed_event_id {
             None => None,
             Some(id) => {
@@ -127,10 +136,9 @@ impl Desk {
                 let done = work.rebase(&rebase).await?;
                 waiting.then(ActionState::Done, now, told(&done))
             }
-            _ if self
-                .is_foreign(is_adopted, work.as_mut(), &action.feed_uri)
-                .await? =>
-            {
+            _ if is_foreign => {
+                let mut waiting = waiting;
+                waiting.succeeded = reset;
                 self.carry_out(work.as_mut(), &action, parked.as_ref(), waiting)
                     .await?
             }
@@ -209,8 +217,7 @@ impl Desk {
                 "given up: it is parked no longer".to_owned()
             }
             (ActionKind::RetryMany, _) => {
-                let reset = self.reset_many(work, action).await?;
-                progress.succeeded = reset;
+                let reset = progress.succeeded;
                 format!(
                     "the program that runs this feed tries {reset} again by itself: their retries are 0"
                 )
@@ -237,14 +244,16 @@ impl Desk {
         Ok(progress.then(ActionState::Done, now, said))
     }
 
-    async fn reset_many(&self, work: &mut dyn Records, action: &NewAction) -> Result<u64, Unasked> {
-        let filter: FailureFilter = match action.detail.parse() {
+    /// In transactions of their own: the program whose the rows are is not kept waiting for all of them.
+    async fn reset_many(&self, system: &System, wish: &Wish) -> Result<u64, Unasked> {
+        let filter: FailureFilter = match wish.detail.parse() {
             Ok(filter) => filter,
             Err(error) => return Err(Unasked::Wrong(error.to_string())),
         };
         let (mut reset, mut after) = (0, 0);
         loop {
-            let ids = work.failures_in_order(&action.feed_uri, &filter, after, BATCH);
+            let mut work = system.change().await?;
+            let ids = work.failures_in_order(&wish.feed_uri, &filter, after, BATCH);
             let ids = ids.await?;
             let Some(last) = ids.last() else {
                 return Ok(reset);
@@ -255,6 +264,7 @@ impl Desk {
                     reset += u64::from(work.reset_retries(&parked).await?);
                 }
             }
+            work.commit().await?;
         }
     }
 

@@ -1,6 +1,8 @@
 //! The same in JSON: for scripts, and for those of the original's console.
 
-use atomfeed_core::store::{ActionQuery, FailedEventQuery, FailureQuery, ParkedEvent, Records};
+use atomfeed_core::store::{
+    ActionQuery, FailedEventQuery, FailureFilter, FailureQuery, ParkedEvent, Records,
+};
 use atomfeed_core::{Action, ActionKind, EntryId, FailedEvent, FeedUri, Marker};
 use axum::body::Body;
 use axum::http::{Response, StatusCode};
@@ -235,19 +237,12 @@ impl Visit<'_> {
         let Some(event) = EntryId::new(self.param("id")) else {
             return Err(Ended::NotFound);
         };
+        let mut filter = FailureFilter::default();
+        filter.event = Some(event);
+        let query = FailureQuery::of(filter).limit(MOST);
         let mut found = Vec::new();
-        for feed in work.feed_failures(0).await? {
-            let mut query = FailedEventQuery::of(feed.feed_uri).limit(MOST);
-            loop {
-                let failed = work.failed_events(&query).await?;
-                let Some(last) = failed.last() else { break };
-                query = query.after(last.id);
-                found.extend(
-                    failed
-                        .into_iter()
-                        .filter(|failed| *failed.event.id() == event),
-                );
-            }
+        for parked in work.failures(&query).await? {
+            found.extend(work.parked_event(parked.id).await?);
         }
         Ok(found)
     }

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use atomfeed_client::{
-    AtomFeedClient, CancellationToken, Event, EventWorker, Handled, StartPosition, WorkerError,
+    AtomFeedClient, CancellationToken, Event, EventWorker, Handled, ProcessErrorKind,
+    StartPosition, WorkerError,
 };
-use atomfeed_core::store::conformance::Harness;
+use atomfeed_core::store::conformance::{Harness, SqliteHarness};
 use atomfeed_core::store::{
     ActionQuery, ConsoleStore, ConsumerStore, FailureFilter, FailureQuery, ParkedEvent,
 };
@@ -32,6 +33,7 @@ on_every_store!(
     what_was_begun_is_ended_by_the_next,
     the_marker_is_moved_once_it_was_seen_where_to,
     with_a_lease_it_is_moved_once_too,
+    whoever_is_first_wins_and_nothing_is_applied_twice,
     what_is_called_off_is_not_carried_out,
 );
 
@@ -437,6 +439,109 @@ async fn with_a_lease_it_is_moved_once_too<H: Harness + 'static>(harness: &Arc<H
     lab.done(ActionKind::PreviewMarker, None, "latest").await;
     running.end().await;
     assert_eq!(lab.tried.load(Ordering::Relaxed), 24);
+}
+
+/// Actions on events that another consumer of the same database tries again all the time.
+async fn whoever_is_first_wins_and_nothing_is_applied_twice<H: Harness + 'static>(
+    harness: &Arc<H>,
+) {
+    let lab = Lab::new(harness).await;
+    lab.emr.publish(101..=160).await;
+    let running = lab.run();
+    let parked = lab.until_parked(60).await;
+    lab.refuses.store(false, Ordering::Relaxed);
+    let other = lab.client();
+    let stop = CancellationToken::new();
+    let stopped = stop.clone();
+    let other = tokio::spawn(async move {
+        while !stopped.is_cancelled() {
+            // The other one takes the feed meanwhile: then it is tried again.
+            let _ = other.retry_all_failed_events().await;
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    });
+    let mut asked = Vec::new();
+    for (n, parked) in parked.iter().enumerate().rev() {
+        let kinds = [ActionKind::Skip, ActionKind::Edit, ActionKind::Retry];
+        let detail = format!("{}", 1_001 + n);
+        asked.push((
+            n,
+            kinds[n % 3],
+            lab.ask(kinds[n % 3], Some(parked), &detail).await,
+        ));
+    }
+    let mut done = 0;
+    let mut outcomes = Vec::new();
+    for (n, kind, id) in asked {
+        let (state, outcome) = lab.ended(id).await;
+        done += usize::from(state == ActionState::Done);
+        outcomes.push((n as u32, kind, state, outcome));
+    }
+    lab.until_parked(0).await;
+    stop.cancel();
+    other.await.unwrap();
+    running.end().await;
+    let applied = lab.applied().await;
+    for (n, kind, state, outcome) in outcomes {
+        let count = |number| applied.iter().filter(|applied| **applied == number).count();
+        let (plain, edited) = (count(101 + n), count(1_001 + n));
+        match (kind, state) {
+            (ActionKind::Skip, ActionState::Done) => {
+                assert_eq!((plain, edited), (0, 0), "{outcome}")
+            }
+            (ActionKind::Edit, ActionState::Done) => {
+                assert_eq!((plain, edited), (0, 1), "{outcome}")
+            }
+            (_, ActionState::Done) => assert_eq!((plain, edited), (1, 0), "{outcome}"),
+            _ => {
+                assert!(outcome.contains("not parked any more"), "{outcome}");
+                assert_eq!(plain + edited, 1, "{kind:?} {n}: {outcome}");
+            }
+        }
+    }
+    println!("{done} of 60 actions were first");
+}
+
+/// Who breaks its transaction is not tried again and again.
+#[tokio::test]
+async fn a_worker_in_doubt_ends_the_consumer_here_too() {
+    struct Commits;
+
+    #[async_trait]
+    impl EventWorker<sqlx::SqliteConnection> for Commits {
+        async fn process(
+            &self,
+            event: &Event,
+            conn: &mut sqlx::SqliteConnection,
+        ) -> Result<Handled, WorkerError> {
+            if !event.is_retry() {
+                return Err(WorkerError::new("not yet"));
+            }
+            sqlx::raw_sql("COMMIT").execute(conn).await?;
+            Ok(Handled::Applied)
+        }
+    }
+
+    let harness = Arc::new(SqliteHarness::default());
+    let lab = Lab::new(&harness).await;
+    lab.emr.publish([1]).await;
+    let client = lab.emr.client().max_retries(0).interval(NEVER);
+    let client = client.look_for_actions(Duration::from_millis(5));
+    let client = client.build(lab.store.clone(), Commits);
+    let running = tokio::spawn(async move { client.run(CancellationToken::new()).await });
+    let parked = lab.until_parked(1).await;
+    let id = lab.ask(ActionKind::Retry, Some(&parked[0]), "").await;
+    let error = tokio::time::timeout(PATIENCE, running)
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap_err();
+    assert!(
+        matches!(error.kind(), ProcessErrorKind::BrokenTransaction { .. }),
+        "{error:?}"
+    );
+    let (state, outcome) = lab.ended(id).await;
+    assert_eq!(state, ActionState::Failed, "{outcome}");
 }
 
 async fn what_is_called_off_is_not_carried_out<H: Harness + 'static>(harness: &Arc<H>) {

@@ -243,6 +243,8 @@ pub struct FailureFilter {
     pub tag: Option<String>,
     /// The whole [key](crate::Place::key).
     pub key: Option<String>,
+    /// The id of the event.
+    pub event: Option<EntryId>,
     /// A part of the error.
     pub error: Option<String>,
     /// Failed last at this time or later.
@@ -295,6 +297,10 @@ impl FailureFilter {
             ("title", self.title.clone()),
             ("tag", self.tag.clone()),
             ("key", self.key.clone()),
+            (
+                "event",
+                self.event.as_ref().map(|event| event.as_str().to_owned()),
+            ),
             ("error", self.error.clone()),
             ("since", self.since.map(time)),
             ("until", self.until.map(time)),
@@ -319,6 +325,7 @@ impl FailureFilter {
             "title" => self.title = text(),
             "tag" => self.tag = text(),
             "key" => self.key = text(),
+            "event" => self.event = EntryId::new(value),
             "error" => self.error = text(),
             "since" => self.since = time(value),
             "until" => self.until = time(value),
@@ -384,6 +391,7 @@ mod tests {
             title: Some("a&b=c %é".into()),
             tag: Some(String::new()),
             key: Some("+".into()),
+            event: EntryId::new("tag:1&2"),
             error: Some("<x>".into()),
             since: Some("2024-03-01T08:01:00.000001Z".parse().unwrap()),
             until: None,

@@ -127,6 +127,8 @@ pub async fn what_is_parked_is_found<H: Harness>(harness: &H) {
         ),
         (of("state=waits"), numbers(6..=10)),
         (of("reason=none"), vec![]),
+        (of("event=tag:atomfeed.ict4h.org:7"), vec![ids[6]]),
+        (of("title=LAB&error=PATIENT 3"), vec![ids[2]]),
     ] {
         let query = FailureQuery::of(filter.clone());
         let found = work.failures(&query).await.expect("read");

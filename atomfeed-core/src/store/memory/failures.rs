@@ -70,6 +70,7 @@ impl Parked {
             && contains(event.title(), &filter.title)
             && contains(&event.tags_column(), &filter.tag)
             && contains(failed.failure.message(), &filter.error)
+            && filter.event.as_ref().is_none_or(|id| event.id() == id)
             && (filter.key.is_none() || key(failed) == filter.key.as_deref())
             && filter.since.is_none_or(|since| at >= since)
             && filter.until.is_none_or(|until| at < until)

@@ -55,6 +55,9 @@ pub trait Dialect: Database<Connection: Connection<Database = Self>> {
     /// transaction writes at a time. Elsewhere they go through `event_records_queue`.
     const WRITES_ONE_AT_A_TIME: bool = false;
 
+    /// Whether LOWER knows the letters of ASCII alone.
+    const LOWERS_ASCII_ALONE: bool = false;
+
     /// Whether a delete takes a LIMIT, and needs it, since it would lock the row after the last one.
     const LIMITS_DELETES: bool = false;
 

@@ -49,6 +49,7 @@ const FROM_TABLE: Source = Source {
     title: "failed.title",
     tags: "{?failed_events.tags:failed.tags|beside.tags}",
     error: "failed.error_message",
+    event: "failed.event_id",
     is_whole: None,
 };
 const FROM_BESIDE: Source = Source {
@@ -63,6 +64,7 @@ const FROM_BESIDE: Source = Source {
     title: "beside.title",
     tags: "beside.tags",
     error: "beside.error_message",
+    event: "beside.event_id",
     is_whole: Some("beside.feed_uri IS NOT NULL"),
 };
 
@@ -73,6 +75,7 @@ struct Source {
     title: &'static str,
     tags: &'static str,
     error: &'static str,
+    event: &'static str,
     is_whole: Option<&'static str>,
 }
 
@@ -206,7 +209,7 @@ impl<D: Dialect> FailureStore for SqlUnitOfWork<D> {
         let zone = self.store.layout().zone();
         let mut parked = Vec::new();
         for source in self.sources() {
-            let mut choice = chosen(&query.filter, source);
+            let mut choice = chosen::<D>(&query.filter, source);
             if let Some(before) = query.before {
                 choice.and("counted.failed_event_id < ?", [before.into()]);
             }
@@ -254,7 +257,7 @@ impl<D: Dialect> FailureStore for SqlUnitOfWork<D> {
         filter.feed_uri = Some(feed_uri.clone());
         let mut ids = Vec::new();
         for source in self.sources() {
-            let mut choice = chosen(&filter, source);
+            let mut choice = chosen::<D>(&filter, source);
             choice.and("counted.failed_event_id > ?", [after.into()]);
             let statement = format!(
                 "SELECT counted.failed_event_id{}{} ORDER BY counted.failed_event_id LIMIT ?",
@@ -494,23 +497,24 @@ impl<D: Dialect> SqlUnitOfWork<D> {
             || filter.tag.is_some()
             || filter.key.is_some()
             || filter.error.is_some()
+            || filter.event.is_some()
             || filter.state == Some(FailureState::Waits);
         if !asks_more {
             let source = Source {
                 is_whole: None,
                 ..FROM_TABLE
             };
-            return vec![(narrow, chosen(filter, &source))];
+            return vec![(narrow, chosen::<D>(filter, &source))];
         }
         let sources = self.sources().iter();
         sources
-            .map(|source| (source.from, chosen(filter, source)))
+            .map(|source| (source.from, chosen::<D>(filter, source)))
             .collect()
     }
 }
 
 /// The conditions of a filter.
-fn chosen(filter: &FailureFilter, source: &Source) -> Choice {
+fn chosen<D: Dialect>(filter: &FailureFilter, source: &Source) -> Choice {
     let mut choice = Choice::default();
     if let Some(is_whole) = source.is_whole {
         choice.and(is_whole, []);
@@ -538,11 +542,15 @@ fn chosen(filter: &FailureFilter, source: &Source) -> Choice {
     ] {
         if let Some(text) = text {
             let condition = format!("LOWER({column}) LIKE ? ESCAPE '!'");
-            choice.and(&condition, [containing(text).into()]);
+            choice.and(&condition, [containing::<D>(text).into()]);
         }
     }
     if let Some(key) = &filter.key {
         choice.and("beside.event_key = ?", [key.replace('\0', "").into()]);
+    }
+    if let Some(event) = &filter.event {
+        let condition = format!("{} = ?", source.event);
+        choice.and(&condition, [event.as_str().replace('\0', "").into()]);
     }
     if let Some(since) = filter.since {
         choice.and("counted.failed_at >= ?", [since.into()]);
@@ -553,14 +561,14 @@ fn chosen(filter: &FailureFilter, source: &Source) -> Choice {
     choice
 }
 
-/// The pattern of texts that contain one.
-fn containing(text: &str) -> String {
+/// The pattern of texts that contain one, as the database lowers them.
+fn containing<D: Dialect>(text: &str) -> String {
+    let lowered = match D::LOWERS_ASCII_ALONE {
+        true => text.to_ascii_lowercase(),
+        false => text.to_lowercase(),
+    };
     let mut pattern = "%".to_owned();
-    for character in text
-        .to_lowercase()
-        .chars()
-        .filter(|character| *character != '\0')
-    {
+    for character in lowered.chars().filter(|character| *character != '\0') {
         if "!%_".contains(character) {
             pattern.push('!');
         }

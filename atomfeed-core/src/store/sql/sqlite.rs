@@ -113,6 +113,7 @@ impl SqliteStore {
 impl Dialect for Sqlite {
     const BEGIN: &'static str = "BEGIN IMMEDIATE";
     const BEGIN_READING: &'static str = "BEGIN";
+    const LOWERS_ASCII_ALONE: bool = true;
 
     // A write that changes nothing takes the lock, before anything is read.
     const LOCK_FEED_STATE: &'static str = "UPDATE {s}atomfeed_feed_state SET id = id WHERE id = 1
