@@ -42,6 +42,9 @@ const LONG_ROUND: Duration = Duration::from_secs(10);
 /// How long nothing was heard of an action that another consumer was at, until this one goes on with it.
 const LEFT: TimeDelta = TimeDelta::seconds(30);
 
+/// How often who pauses for long says that the feed is followed still.
+const STILL_THERE: Duration = Duration::from_secs(60);
+
 /// The longest time after which an action is tried again that the database did not take.
 const LONGEST_DELAY: Duration = Duration::from_secs(60);
 
@@ -123,6 +126,15 @@ impl Errands {
     }
 }
 
+/// What there is to do between rounds, or in one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// Somebody has asked for something.
+    ToAct,
+    /// It is time to write down that the feed is followed.
+    WhetherStillThere,
+}
+
 /// What came of one event.
 enum Tried {
     Succeeded(Handled),
@@ -139,11 +151,12 @@ enum Tried {
 }
 
 impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
-    /// Returns when there is something to carry out; never, where nobody is to ask. What was begun breaks
-    /// into no round that has begun but now.
+    /// Returns when there is something to carry out, or, between rounds, when it is time to say that one is
+    /// still there; never, where nobody is to ask. What was begun breaks into no round that has begun but now.
     ///
     /// Cancel safe: nothing is lost.
-    pub(super) async fn asked(&self, round: Option<Instant>) {
+    pub(super) async fn asked(&self, round: Option<Instant>) -> Asked {
+        let begun = Instant::now();
         let Some(interval) = self.settings.look_for_actions else {
             return std::future::pending().await;
         };
@@ -152,6 +165,9 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             // Who stands by leaves that to who is at work.
             if self.settings.lease.is_some() && self.claiming.held().is_none() {
                 continue;
+            }
+            if round.is_none() && begun.elapsed() >= STILL_THERE {
+                return Asked::WhetherStillThere;
             }
             let open = match self.store.open_actions(&self.feed).await {
                 Ok(open) => open,
@@ -168,7 +184,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
                 (is_new || is_long) && self.errands.is_due(action, now)
             };
             if open.iter().any(is_wanted) {
-                return;
+                return Asked::ToAct;
             }
         }
     }

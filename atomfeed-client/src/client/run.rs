@@ -5,6 +5,7 @@ use futures_util::future::{Either, join, select};
 use tokio_util::sync::CancellationToken;
 
 use super::AtomFeedClient;
+use super::actions::Asked;
 use super::outage::spread;
 use super::waiting::News;
 use crate::{FetchError, ProcessError, ProcessErrorKind, metric};
@@ -86,8 +87,15 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
     async fn run_rounds(&self, stop: &CancellationToken) -> Result<(), ProcessError> {
         let (schedule, clock) = (&self.settings.schedule, self.settings.clock.as_ref());
         let mut at_first = pin!(stop.run_until_cancelled(schedule.wait_at_first(clock)));
-        while let Either::Right(_) = select(at_first.as_mut(), pin!(self.asked(None))).await {
-            self.carry_out_actions(stop).await?;
+        while let Either::Right((asked, _)) =
+            select(at_first.as_mut(), pin!(self.asked(None))).await
+        {
+            match asked {
+                Asked::ToAct => {
+                    self.carry_out_actions(stop).await?;
+                }
+                Asked::WhetherStillThere => self.write_status(false).await,
+            }
         }
         let (mut idle_rounds, mut false_alarms) = (0_u32, 0_u32);
         let mut was_news = false;
@@ -193,16 +201,17 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
                 Either::Left((Either::Left(_), _)) => return Ok(false),
                 Either::Left((Either::Right((None, _)), _)) => return Ok(true),
                 Either::Left((Either::Right((Some(alone), _)), _)) => break alone,
-                Either::Right(_) if self.act_in_pause(stop, pause.left_alone).await? => {
-                    return Ok(false);
+                Either::Right((asked, _)) => {
+                    if self.act_in_pause(asked, stop, pause.left_alone).await? {
+                        return Ok(false);
+                    }
                 }
-                Either::Right(_) => {}
             }
         };
         let alone = spread(alone);
         let mut over = pin!(stop.run_until_cancelled(tokio::time::sleep(alone)));
-        while let Either::Right(_) = select(over.as_mut(), pin!(self.asked(None))).await {
-            self.act_in_pause(stop, alone).await?;
+        while let Either::Right((asked, _)) = select(over.as_mut(), pin!(self.asked(None))).await {
+            self.act_in_pause(asked, stop, alone).await?;
         }
         Ok(false)
     }
@@ -211,9 +220,14 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
     /// next round is to begin.
     async fn act_in_pause(
         &self,
+        asked: Asked,
         stop: &CancellationToken,
         left_alone: Duration,
     ) -> Result<bool, ProcessError> {
+        if asked == Asked::WhetherStillThere {
+            self.write_status(false).await;
+            return Ok(false);
+        }
         let has_moved = self.carry_out_actions(stop).await?;
         if self.outages.now().is_none() && left_alone.is_zero() {
             let retried = self

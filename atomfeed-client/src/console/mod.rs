@@ -2,7 +2,8 @@
 //!
 //! [`Console`] is an [`axum::Router`] to mount in any service, over one or several databases: of consumers of
 //! this library, and of systems that run the original. It is rendered on the server, loads nothing from
-//! elsewhere, and works without JavaScript.
+//! elsewhere, and works without JavaScript; where there is that, htmx (2.0.11, of which the crate has a copy, under
+//! the Zero-Clause BSD licence) keeps pages up to date.
 //!
 //! ```no_run
 //! use atomfeed_client::console::{Console, UserList};

@@ -11,7 +11,7 @@ use atomfeed_client::{
     HttpFeedSource, InProcessFeedSource, PageRequest, PageResponse, Schedule, StartPosition,
     worker_fn,
 };
-use atomfeed_core::store::{MemoryConnection, MemoryStore};
+use atomfeed_core::store::{MemoryConnection, MemoryStore, StatusStore};
 use atomfeed_core::{Clock, NewEvent};
 use atomfeed_server::{EventFeedService, FeedRouter, Publisher};
 use axum::Router;
@@ -271,6 +271,32 @@ async fn who_waits_goes_on_waiting_over_the_borders_of_time() {
             waited <= Duration::from_secs(2),
             "{minutes} min: {waited:?}"
         );
+    }
+    stop.cancel();
+    running.await.unwrap();
+}
+
+/// A feed that is looked at once a day is followed all the same, and those who watch are told so.
+#[tokio::test(start_paused = true)]
+async fn who_pauses_for_long_says_that_it_is_there() {
+    let emr = Emr::with_events(3).await;
+    let store = MemoryStore::new();
+    let begun = Instant::now();
+    let worker = worker_fn(|_, _: &mut MemoryConnection| Box::pin(async { Ok(()) }));
+    let client = AtomFeedClient::builder(feed_uri(), emr.source())
+        .interval(NEVER)
+        .wait_for_news(Duration::ZERO)
+        .clock(RuntimeClock(begun));
+    let client = client.build(store.clone(), worker);
+    let stop = CancellationToken::new();
+    let stopped = stop.clone();
+    let running = tokio::spawn(async move { client.run(stopped).await.unwrap() });
+    for _ in 0..5 {
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        let mut work = store.transaction().await;
+        let seen = work.statuses().await.unwrap()[0].seen_at.unwrap();
+        let ago = RuntimeClock(begun).now() - seen;
+        assert!(ago.num_seconds() < 120, "{ago}");
     }
     stop.cancel();
     running.await.unwrap();
