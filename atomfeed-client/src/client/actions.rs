@@ -36,11 +36,11 @@ const STEP: Duration = Duration::from_secs(1);
 /// After this many failures in a row, many are tried again no longer.
 const IN_A_ROW: u32 = 5;
 
-/// How long a round goes on before what was begun goes on.
-const LONG_ROUND: Duration = Duration::from_secs(10);
-
 /// How long nothing was heard of an action that another consumer was at, until this one goes on with it.
 const LEFT: TimeDelta = TimeDelta::seconds(30);
+
+/// How long it is looked for where a marker stands, to tell what lies between.
+const SEARCH: Duration = Duration::from_secs(30);
 
 /// How often who pauses for long says that the feed is followed still.
 const STILL_THERE: Duration = Duration::from_secs(60);
@@ -135,6 +135,25 @@ pub(super) enum Asked {
     WhetherStillThere,
 }
 
+/// What was done.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Acted {
+    /// The marker stands elsewhere.
+    pub(super) has_moved: bool,
+    /// What was parked behind something may go on.
+    pub(super) has_freed: bool,
+}
+
+impl Acted {
+    fn note(&mut self, kind: ActionKind) {
+        self.has_moved |= kind == ActionKind::MoveMarker;
+        self.has_freed |= matches!(
+            kind,
+            ActionKind::Retry | ActionKind::Edit | ActionKind::Skip | ActionKind::ResetRetries
+        );
+    }
+}
+
 /// What came of one event.
 enum Tried {
     Succeeded(Handled),
@@ -152,10 +171,10 @@ enum Tried {
 
 impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
     /// Returns when there is something to carry out, or, between rounds, when it is time to say that one is
-    /// still there; never, where nobody is to ask. What was begun breaks into no round that has begun but now.
+    /// still there; never, where nobody is to ask. What was begun breaks into no round.
     ///
     /// Cancel safe: nothing is lost.
-    pub(super) async fn asked(&self, round: Option<Instant>) -> Asked {
+    pub(super) async fn asked(&self, in_round: bool) -> Asked {
         let begun = Instant::now();
         let Some(interval) = self.settings.look_for_actions else {
             return std::future::pending().await;
@@ -166,7 +185,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             if self.settings.lease.is_some() && self.claiming.held().is_none() {
                 continue;
             }
-            if round.is_none() && begun.elapsed() >= STILL_THERE {
+            if !in_round && begun.elapsed() >= STILL_THERE {
                 return Asked::WhetherStillThere;
             }
             let open = match self.store.open_actions(&self.feed).await {
@@ -178,10 +197,10 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
                 }
             };
             let now = self.settings.clock.now();
-            let is_long = round.is_none_or(|begun| begun.elapsed() >= LONG_ROUND);
+            // A round that is broken off may have to begin anew: that is for what is new alone.
             let is_wanted = |action: &Action| {
                 let is_new = action.progress.state == ActionState::Waiting;
-                (is_new || is_long) && self.errands.is_due(action, now)
+                (is_new || !in_round) && self.errands.is_due(action, now)
             };
             if open.iter().any(is_wanted) {
                 return Asked::ToAct;
@@ -189,8 +208,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         }
     }
 
-    /// Carries out what is asked for and due, in that order; of what is with many events, one step. True when
-    /// the marker was moved.
+    /// Carries out what is asked for and due, in that order; of what is with many events, one step.
     ///
     /// # Errors
     ///
@@ -198,12 +216,12 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
     pub(super) async fn carry_out_actions(
         &self,
         stop: &CancellationToken,
-    ) -> Result<bool, ProcessError> {
+    ) -> Result<Acted, ProcessError> {
         if self.settings.look_for_actions.is_none() {
-            return Ok(false);
+            return Ok(Acted::default());
         }
         let _turn = self.at_work.lock().await;
-        let mut has_moved = false;
+        let mut acted = Acted::default();
         let acting = async {
             let open = self.store.open_actions(&self.feed).await?;
             self.errands.keep(&open);
@@ -214,10 +232,8 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
                 if !self.errands.is_due(&action, self.settings.clock.now()) {
                     continue;
                 }
-                let is_move = action.asked.kind == ActionKind::MoveMarker;
-                self.errands.take(&action);
                 match self.carry_out(action.clone(), stop).await {
-                    Ok(()) => has_moved |= is_move,
+                    Ok(()) => acted.note(action.asked.kind),
                     Err(error @ ProcessErrorKind::BrokenTransaction { .. }) => return Err(error),
                     Err(error) => {
                         self.errands.delay(&action);
@@ -231,18 +247,21 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             }
             Ok::<_, ProcessErrorKind>(())
         };
-        let acted = self.at_work(acting).await;
-        self.write_status(false).await;
-        match acted {
+        let ended = self.at_work(acting).await;
+        if ended.is_ok() {
+            // Who stands by knows less than who is at work.
+            self.write_status(false).await;
+        }
+        match ended {
             Err(kind @ ProcessErrorKind::BrokenTransaction { .. }) => {
                 Err(ProcessError::new(&self.feed, Processed::default(), kind))
             }
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
                 tracing::debug!(feed = %self.feed, error, "what is asked for is left to others, or for later");
-                Ok(has_moved)
+                Ok(acted)
             }
-            Ok(()) => Ok(has_moved),
+            Ok(()) => Ok(acted),
         }
     }
 
@@ -256,9 +275,8 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         if !was_begun {
             let running = self.then(&action.progress, ActionState::Running, "");
             match self.advance(&mut action, running).await {
-                Err(error) if error.kind() == StoreErrorKind::Conflict => {
-                    return self.unless_called_off(&action, error).await;
-                }
+                // It was called off, or another consumer was first: that one goes on with it.
+                Err(error) if error.kind() == StoreErrorKind::Conflict => return Ok(()),
                 advanced => advanced?,
             }
             let asked = &action.asked;
@@ -267,12 +285,16 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
                 "carrying out what was asked for"
             );
         }
+        self.errands.take(&action);
         let carried_out = match action.asked.kind {
             ActionKind::Retry | ActionKind::Edit => self.act_on_one(&mut action, was_begun).await,
             ActionKind::ResetRetries | ActionKind::Skip => self.set_right(&mut action).await,
             ActionKind::RetryMany => self.retry_many(&mut action, stop).await,
-            ActionKind::PreviewMarker => self.preview(&mut action).await.map(Some),
-            ActionKind::MoveMarker => self.move_as_asked(&mut action).await,
+            ActionKind::PreviewMarker => {
+                let preview = stop.run_until_cancelled(self.preview(&mut action));
+                preview.await.transpose()
+            }
+            ActionKind::MoveMarker => self.move_as_asked(&mut action, stop).await,
             _ => Ok(Some(failed("this consumer cannot do that; update it"))),
         };
         let mut in_doubt = None;
@@ -397,28 +419,30 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             };
             parked = edited;
         }
-        Ok(Some(match self.try_again(parked).await? {
-            Tried::Succeeded(Handled::Applied) => {
-                action.progress.succeeded += 1;
-                done("applied; it is parked no longer")
-            }
-            Tried::Succeeded(Handled::Ignored) => {
-                action.progress.succeeded += 1;
-                done("the worker has no use for it; it is parked no longer")
-            }
-            Tried::Failed(error) => {
-                action.progress.failed += 1;
-                failed(&format!("it failed again, and stays parked: {error}"))
-            }
-            Tried::Away(error) => failed(&format!(
-                "what it needs is away, and it is tried again by itself: {error}"
-            )),
-            Tried::Unread(error) => failed(&format!(
-                "the page on which its content stands cannot be read now: {error}"
-            )),
-            Tried::Gone => gone(),
-            Tried::WaitsFor(first) => waits_for(&first),
-        }))
+        Ok(Some(
+            match self.try_again(&mut Afresh::default(), parked).await? {
+                Tried::Succeeded(Handled::Applied) => {
+                    action.progress.succeeded += 1;
+                    done("applied; it is parked no longer")
+                }
+                Tried::Succeeded(Handled::Ignored) => {
+                    action.progress.succeeded += 1;
+                    done("the worker has no use for it; it is parked no longer")
+                }
+                Tried::Failed(error) => {
+                    action.progress.failed += 1;
+                    failed(&format!("it failed again, and stays parked: {error}"))
+                }
+                Tried::Away(error) => failed(&format!(
+                    "what it needs is away, and it is tried again by itself: {error}"
+                )),
+                Tried::Unread(error) => failed(&format!(
+                    "the page on which its content stands cannot be read now: {error}"
+                )),
+                Tried::Gone => gone(),
+                Tried::WaitsFor(first) => waits_for(&first),
+            },
+        ))
     }
 
     /// What takes no worker.
@@ -463,6 +487,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         };
         let step = self.errands.step(action);
         let (begun, mut tried, mut in_a_row) = (Instant::now(), 0, step.in_a_row);
+        let mut afresh = Afresh::default();
         let mut work = self.store.begin().await?;
         let after = action.progress.place;
         let ids = work.failures_in_order(&self.feed, &filter, after, step.size);
@@ -484,7 +509,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             let parked = work.parked_event(id).await?;
             work.rollback().await?;
             let outcome = match parked {
-                Some(parked) => self.try_again(parked).await?,
+                Some(parked) => self.try_again(&mut afresh, parked).await?,
                 None => Tried::Gone,
             };
             tried += 1;
@@ -514,7 +539,13 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             }
             // Each is written down: who goes on with it tries none twice, and it may be called off meanwhile.
             let running = self.then(&action.progress, ActionState::Running, "");
-            self.advance(action, running).await?;
+            match self.advance(action, running.clone()).await {
+                Err(error) if error.kind() == StoreErrorKind::Conflict => {
+                    self.end_called_off(action, running, error).await?;
+                    return Ok(None);
+                }
+                advanced => advanced?,
+            }
         }
         self.errands.plan(action, begun, tried, in_a_row);
         Ok(None)
@@ -551,13 +582,18 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
     }
 
     /// Tries a parked event again, whether it is due or not.
-    async fn try_again(&self, mut parked: FailedEvent) -> Result<Tried, ProcessErrorKind> {
+    async fn try_again(
+        &self,
+        afresh: &mut Afresh,
+        mut parked: FailedEvent,
+    ) -> Result<Tried, ProcessErrorKind> {
         if let Some(first) = self.waits_for(&parked).await? {
             return Ok(Tried::WaitsFor(first));
         }
-        match Afresh::default().event(self, &parked).await {
+        match afresh.event(self, &parked).await {
             Ok(Some(event)) => parked.event = event,
             Ok(None) => {}
+            Err(error) if afresh.is_cut_off => return Ok(Tried::Away(report(&error))),
             Err(error) => return Ok(Tried::Unread(report(&error))),
         }
         let event = Arc::new(parked.event.clone());
@@ -606,6 +642,8 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             return Ok(no_position(&action.asked.detail));
         };
         let from = self.store.marker(&self.feed).await?;
+        // Where another search was broken off is no place to begin this one.
+        self.begin_search_anew();
         let Some(to) = self.find(&position).await? else {
             return Ok(done("the feed has nothing there yet"));
         };
@@ -616,14 +654,18 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             (None, page) => page.map(str::to_owned),
         };
         let stood = match &from {
-            Some(marker) => self.stood(marker).await?,
+            // Far back in a long feed that takes long, and the feed does not go on meanwhile.
+            Some(marker) => match tokio::time::timeout(SEARCH, self.stood(marker)).await {
+                Ok(stood) => stood?,
+                Err(_) => None,
+            },
             None => Some(0),
         };
         let effect = match stood.zip(position) {
             Some((from, to)) if from < to => format!("{} events would be skipped", to - from),
             Some((from, to)) if from > to => format!("{} events would be replayed", from - to),
             Some(_) => "nothing would be skipped or replayed".to_owned(),
-            None => "how many events lie between, the server does not say".to_owned(),
+            None => "how many events lie between, the server does not say, or not soon".to_owned(),
         };
         Ok(done(&format!(
             "{effect}; the marker would stand {}",
@@ -637,6 +679,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             Some(entry) => self.find(&StartPosition::After(entry.clone())).await,
             None => return Ok(None),
         };
+        self.begin_search_anew();
         match first {
             Ok(first) => Ok(first.as_ref().and_then(reached)),
             Err(error) if is_of_feed(&error) => Ok(None),
@@ -645,11 +688,19 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
     }
 
     /// In one transaction with what is said of it, so that it is done once.
-    async fn move_as_asked(&self, action: &mut Action) -> Result<Option<Ended>, ProcessErrorKind> {
+    async fn move_as_asked(
+        &self,
+        action: &mut Action,
+        stop: &CancellationToken,
+    ) -> Result<Option<Ended>, ProcessErrorKind> {
         let Ok(position) = action.asked.detail.parse::<StartPosition>() else {
             return Ok(Some(no_position(&action.asked.detail)));
         };
-        let to = self.position_of(&position).await?;
+        self.begin_search_anew();
+        let to = match stop.run_until_cancelled(self.position_of(&position)).await {
+            Some(to) => to?,
+            None => return Ok(None),
+        };
         let mut work = self.store.begin().await?;
         self.keep_claim(work.as_mut()).await?;
         // What others have in hand is of where it stood.

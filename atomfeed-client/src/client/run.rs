@@ -88,7 +88,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         let (schedule, clock) = (&self.settings.schedule, self.settings.clock.as_ref());
         let mut at_first = pin!(stop.run_until_cancelled(schedule.wait_at_first(clock)));
         while let Either::Right((asked, _)) =
-            select(at_first.as_mut(), pin!(self.asked(None))).await
+            select(at_first.as_mut(), pin!(self.asked(false))).await
         {
             match asked {
                 Asked::ToAct => {
@@ -197,7 +197,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         });
         let alone = loop {
             let over = select(next.as_mut(), told.as_mut());
-            match select(over, pin!(self.asked(None))).await {
+            match select(over, pin!(self.asked(false))).await {
                 Either::Left((Either::Left(_), _)) => return Ok(false),
                 Either::Left((Either::Right((None, _)), _)) => return Ok(true),
                 Either::Left((Either::Right((Some(alone), _)), _)) => break alone,
@@ -210,7 +210,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         };
         let alone = spread(alone);
         let mut over = pin!(stop.run_until_cancelled(tokio::time::sleep(alone)));
-        while let Either::Right((asked, _)) = select(over.as_mut(), pin!(self.asked(None))).await {
+        while let Either::Right((asked, _)) = select(over.as_mut(), pin!(self.asked(false))).await {
             self.act_in_pause(asked, stop, alone).await?;
         }
         Ok(false)
@@ -228,23 +228,23 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             self.write_status(false).await;
             return Ok(false);
         }
-        let has_moved = self.carry_out_actions(stop).await?;
-        if self.outages.now().is_none() && left_alone.is_zero() {
-            let retried = self
-                .retry_until(stop, Some(self.settings.max_retries))
-                .await;
+        let acted = self.carry_out_actions(stop).await?;
+        if acted.has_freed && self.outages.now().is_none() && left_alone.is_zero() {
+            let pass = stop.child_token();
+            let retrying = self.retry_until(&pass, Some(self.settings.max_retries));
+            let retried = self.unless_asked(&pass, retrying).await;
             if is_in_doubt(&retried) {
                 return retried.map(|_| false);
             }
             self.retry_in(&retried, "failed events were not all retried");
         }
-        Ok(has_moved)
+        Ok(acted.has_moved)
     }
 
     /// Goes on with a round, or a part of it, and has it end early when somebody asks for something.
     async fn unless_asked<T>(&self, round: &CancellationToken, work: impl Future<Output = T>) -> T {
         let asked = async {
-            self.asked(Some(tokio::time::Instant::now())).await;
+            self.asked(true).await;
             round.cancel();
             std::future::pending().await
         };

@@ -294,6 +294,11 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         Ok(self.seek_back_from(from, |_| false).await?.0)
     }
 
+    /// Where another search was broken off is no place to begin one for something else.
+    pub(super) fn begin_search_anew(&self) {
+        *self.followed_back() = None;
+    }
+
     fn followed_back(&self) -> MutexGuard<'_, Option<Url>> {
         self.followed_back
             .lock()

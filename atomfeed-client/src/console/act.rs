@@ -99,11 +99,8 @@ impl Desk {
         let is_foreign = self
             .is_foreign(is_adopted, work.as_mut(), &wish.feed_uri)
             .await?;
-        let mut reset = 0;
         if is_foreign && wish.kind == ActionKind::RetryMany {
-            drop(work);
-            reset = self.reset_many(system, &wish).await?;
-            work = system.change().await?;
+            return self.reset_many(system, user, work, wish).await;
         }
         let parked = match wish.failed_event_id {
             None => None,
@@ -137,8 +134,6 @@ impl Desk {
                 waiting.then(ActionState::Done, now, told(&done))
             }
             _ if is_foreign => {
-                let mut waiting = waiting;
-                waiting.succeeded = reset;
                 self.carry_out(work.as_mut(), &action, parked.as_ref(), waiting)
                     .await?
             }
@@ -216,12 +211,6 @@ impl Desk {
                 progress.was = Some(parked.event.content().to_owned());
                 "given up: it is parked no longer".to_owned()
             }
-            (ActionKind::RetryMany, _) => {
-                let reset = progress.succeeded;
-                format!(
-                    "the program that runs this feed tries {reset} again by itself: their retries are 0"
-                )
-            }
             (ActionKind::PreviewMarker, _) => {
                 let to = placed(&action.feed_uri, &action.detail)?;
                 format!(
@@ -244,26 +233,61 @@ impl Desk {
         Ok(progress.then(ActionState::Done, now, said))
     }
 
-    /// In transactions of their own: the program whose the rows are is not kept waiting for all of them.
-    async fn reset_many(&self, system: &System, wish: &Wish) -> Result<u64, Unasked> {
+    /// In transactions of their own: the program whose rows are is not kept waiting for all of them. Each
+    /// says how far it has come.
+    async fn reset_many(
+        &self,
+        system: &System,
+        user: &ConsoleUser,
+        mut work: Box<dyn Records>,
+        wish: Wish,
+    ) -> Result<i64, Unasked> {
         let filter: FailureFilter = match wish.detail.parse() {
             Ok(filter) => filter,
             Err(error) => return Err(Unasked::Wrong(error.to_string())),
         };
-        let (mut reset, mut after) = (0, 0);
+        let now = self.clock.now();
+        let action = NewAction {
+            feed_uri: wish.feed_uri,
+            kind: wish.kind,
+            failed_event_id: None,
+            event_id: None,
+            detail: wish.detail,
+            by: user.name.clone(),
+            why: wish.why,
+            at: now,
+        };
+        let mut progress = ActionProgress::waiting(now).then(ActionState::Running, now, "");
+        let id = work.ask(&action, &progress).await?;
+        work.commit().await?;
         loop {
             let mut work = system.change().await?;
-            let ids = work.failures_in_order(&wish.feed_uri, &filter, after, BATCH);
+            let after = progress.place;
+            let ids = work.failures_in_order(&action.feed_uri, &filter, after, BATCH);
             let ids = ids.await?;
             let Some(last) = ids.last() else {
-                return Ok(reset);
+                let reset = progress.succeeded;
+                let said = format!(
+                    "the program that runs this feed tries {reset} again by itself: their retries are 0"
+                );
+                let done = progress.then(ActionState::Done, self.clock.now(), said);
+                work.advance(id, ActionState::Running, &done).await?;
+                work.commit().await?;
+                return Ok(id);
             };
-            after = *last;
+            progress.place = *last;
             for id in ids {
-                if let Some(parked) = work.parked_event(id).await? {
-                    reset += u64::from(work.reset_retries(&parked).await?);
+                match work.parked_event(id).await {
+                    Ok(Some(parked)) => {
+                        progress.succeeded += u64::from(work.reset_retries(&parked).await?);
+                    }
+                    Ok(None) => {}
+                    // What nobody can read is passed over.
+                    Err(error) if error.kind() == StoreErrorKind::InvalidData => {}
+                    Err(error) => return Err(error.into()),
                 }
             }
+            work.advance(id, ActionState::Running, &progress).await?;
             work.commit().await?;
         }
     }

@@ -133,6 +133,11 @@ impl Desk {
                 Err(stranger) => return Ok(self.turned_away(route, parts, stranger)),
             },
         };
+        // With what is only asked for, nothing is taken.
+        let body = match route.method {
+            "POST" => body,
+            _ => Body::empty(),
+        };
         let limit = match route.ask {
             Ask::SignIn => 8 << 10,
             _ => LARGEST_CONTENT * 3 + (64 << 10),
@@ -481,7 +486,7 @@ impl Visit<'_> {
                 groups: Vec::new(),
                 events: Vec::new(),
                 query: String::new(),
-                one_feed: false,
+                retry_of: Vec::new(),
                 next: None,
             }));
         }
@@ -523,22 +528,37 @@ impl Visit<'_> {
         let mut work = system.look().await?;
         let all = work.feed_failures(self.desk.dead_at).await?;
         feeds.extend(all.iter().map(|feed| feed.feed_uri.as_str().to_owned()));
-        let total = match *filter == FailureFilter::default() {
-            true => all.iter().map(|feed| feed.parked).sum(),
-            false => work.failure_count(filter).await?,
-        };
-        let groups = match filter.reason {
-            None => work.failure_groups(filter, 20).await?,
-            Some(_) => Vec::new(),
-        };
         let query = FailureQuery::of(filter.clone()).before(before).limit(PAGE);
         let events = work.failures(&query).await?;
         let is_full = events.len() as u32 == PAGE;
+        // To look for texts in all that is parked takes long, and is done once.
+        let (total, groups) = match filter.is_narrow() {
+            false if before.is_none() && !is_full => (count(events.len() as u64), Vec::new()),
+            false => (format!("more than {}", events.len()), Vec::new()),
+            true => {
+                let total = match *filter == FailureFilter::default() {
+                    true => all.iter().map(|feed| feed.parked).sum(),
+                    false => work.failure_count(filter).await?,
+                };
+                let groups = match filter.reason {
+                    None => work.failure_groups(filter, 20).await?,
+                    Some(_) => Vec::new(),
+                };
+                (count(total), groups)
+            }
+        };
+        let mut of_feeds = Vec::new();
+        for event in &events {
+            let feed = event.feed_uri.as_str();
+            if !of_feeds.iter().any(|known| known == feed) {
+                of_feeds.push(feed.to_owned());
+            }
+        }
         Ok(FailedSection {
             system: system.name().to_owned(),
             away: None,
             is_counting: system.is_counting(),
-            total: count(total),
+            total,
             groups: groups
                 .iter()
                 .map(|group| GroupRow::of(group, now))
@@ -549,7 +569,10 @@ impl Visit<'_> {
                 .map(|parked| EventRow::of(parked, self.desk.dead_at, now))
                 .collect(),
             query: filter.to_string(),
-            one_feed: filter.feed_uri.is_some(),
+            retry_of: match filter.is_narrow() && filter.feed_uri.is_none() {
+                true => Vec::new(),
+                false => of_feeds,
+            },
         })
     }
 

@@ -157,12 +157,12 @@ impl Sessions {
             return Err(Stranger::Wrong);
         }
         // Whoever comes after so many is told at once, and keeps nobody waiting.
-        let Ok(_place) = self.queue.try_acquire() else {
+        let Ok(place) = self.queue.try_acquire() else {
             return Err(Stranger::Busy);
         };
         let turn = self.checking.acquire().await;
         let role = users.role(name, password).await;
-        drop(turn);
+        drop((turn, place));
         match role {
             Some(role) => Ok(ConsoleUser::new(name, role)),
             None => {

@@ -202,8 +202,8 @@ pub(super) struct FailedSection {
     pub(super) events: Vec<EventRow>,
     /// The filter, as a query.
     pub(super) query: String,
-    /// The feed of all of them, where it is one.
-    pub(super) one_feed: bool,
+    /// The feeds of which all that are like these can be retried.
+    pub(super) retry_of: Vec<String>,
     pub(super) next: Option<i64>,
 }
 

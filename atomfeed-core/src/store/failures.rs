@@ -281,6 +281,15 @@ impl FailureFilter {
         self
     }
 
+    /// Whether all that is asked for is counted beside the events: those that are meant are found without
+    /// looking at each.
+    pub fn is_narrow(&self) -> bool {
+        let texts = [&self.title, &self.tag, &self.key, &self.error];
+        texts.iter().all(|text| text.is_none())
+            && self.event.is_none()
+            && self.state != Some(FailureState::Waits)
+    }
+
     /// What is asked for, name by name.
     pub fn pairs(&self) -> Vec<(&'static str, String)> {
         let time = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Micros, true);

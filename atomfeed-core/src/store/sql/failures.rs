@@ -493,13 +493,7 @@ impl<D: Dialect> SqlUnitOfWork<D> {
     /// all that is asked for.
     fn counted(&self, filter: &FailureFilter) -> Vec<(&'static str, Choice)> {
         let narrow = " FROM {s}atomfeed_failures AS counted";
-        let asks_more = filter.title.is_some()
-            || filter.tag.is_some()
-            || filter.key.is_some()
-            || filter.error.is_some()
-            || filter.event.is_some()
-            || filter.state == Some(FailureState::Waits);
-        if !asks_more {
+        if filter.is_narrow() {
             let source = Source {
                 is_whole: None,
                 ..FROM_TABLE
