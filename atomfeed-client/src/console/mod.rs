@@ -28,7 +28,8 @@
 //! # In JSON
 //!
 //! Below the mount, for scripts, by HTTP Basic; `SYSTEM` is a name that was given, percent-encoded. What
-//! changes something is for the role [`Operate`](Role::Operate), and takes a JSON object.
+//! changes something is for the role [`Operate`](Role::Operate), and takes a JSON object, sent as
+//! `application/json`.
 //!
 //! | request | what |
 //! |---|---|
@@ -89,8 +90,8 @@ impl Console {
     /// A console whose host authenticates: a middleware before it has let only those through who may use it,
     /// and `knows` says who a request is from, by an extension, say. Where it says nobody, the answer is 401.
     ///
-    /// A request that changes something is taken with a token of the console's own form alone, whichever way
-    /// the host knows its users.
+    /// What changes something is taken with a token of the console's own form, or as what no form of another
+    /// site can be: JSON (`Content-Type: application/json`), or a request with `Authorization`.
     pub fn host_authenticates(
         knows: impl Fn(&Parts) -> Option<ConsoleUser> + Send + Sync + 'static,
     ) -> Self {
