@@ -134,6 +134,17 @@ pub async fn what_is_parked_is_found<H: Harness>(harness: &H) {
         let found = work.failures(&query).await.expect("read");
         let found: Vec<_> = found.iter().map(|parked| parked.id).collect();
         assert_eq!(found, expected, "{filter}");
+        for limit in [1, 2, 4] {
+            let mut paged = Vec::new();
+            let mut query = FailureQuery::of(filter.clone()).limit(limit);
+            loop {
+                let page = work.failures(&query).await.expect("read");
+                let Some(last) = page.last() else { break };
+                query = query.before(Some(last.id));
+                paged.extend(page.iter().map(|parked| parked.id));
+            }
+            assert_eq!(paged, expected, "{filter} by {limit}");
+        }
         let count = work.failure_count(&filter).await.expect("counted");
         assert_eq!(count, expected.len() as u64, "{filter}");
         let lab = feed("lab");

@@ -87,6 +87,7 @@ const LAST_RETRIES_BESIDE: &str =
 const FEED_OF: &str = "SELECT feed_uri FROM {s}failed_events WHERE id = ?";
 const FEED_BESIDE: &str =
     "SELECT feed_uri FROM {s}atomfeed_failed_events WHERE failed_event_id = ?";
+const ENDS: &str = "SELECT MIN(failed_event_id), MAX(failed_event_id) FROM {s}atomfeed_failures";
 const BY_FEED: &str = "SELECT feed, COUNT(*), COUNT(CASE WHEN retries >= ? THEN 1 END),
      MIN(failed_at), MIN(failed_event_id)
     FROM {s}atomfeed_failures GROUP BY feed";
@@ -188,30 +189,21 @@ impl<D: Dialect> SqlUnitOfWork<D> {
         }
     }
 
-    /// The feed of a parked event.
-    async fn feed_of(&mut self, id: i64) -> StoreResult<Option<FeedUri>> {
-        for statement in [FEED_OF, FEED_BESIDE] {
-            let what = "reading of which feed a parked event is";
-            let rows = self.fetch(what, statement, vec![id.into()]).await?;
-            if let Some(mut row) = rows.into_iter().next()
-                && let Some(uri) = row.text()?
-            {
-                return Ok(FeedUri::new(uri).ok());
-            }
-        }
-        Ok(None)
-    }
-}
-
-#[async_trait]
-impl<D: Dialect> FailureStore for SqlUnitOfWork<D> {
-    async fn failures(&mut self, query: &FailureQuery) -> StoreResult<Vec<ParkedEvent>> {
+    /// Parked events with numbers from one on, the newest first.
+    async fn failures_above(
+        &mut self,
+        query: &FailureQuery,
+        above: Option<i64>,
+    ) -> StoreResult<Vec<ParkedEvent>> {
         let zone = self.store.layout().zone();
         let mut parked = Vec::new();
         for source in self.sources() {
             let mut choice = chosen::<D>(&query.filter, source);
             if let Some(before) = query.before {
                 choice.and("counted.failed_event_id < ?", [before.into()]);
+            }
+            if let Some(above) = above {
+                choice.and("counted.failed_event_id >= ?", [above.into()]);
             }
             let statement = format!(
                 "SELECT {}{}{} ORDER BY counted.failed_event_id DESC LIMIT ?",
@@ -244,6 +236,54 @@ impl<D: Dialect> FailureStore for SqlUnitOfWork<D> {
         parked.sort_by_key(|parked| std::cmp::Reverse(parked.id));
         parked.truncate(query.limit as usize);
         Ok(parked)
+    }
+
+    /// The feed of a parked event.
+    async fn feed_of(&mut self, id: i64) -> StoreResult<Option<FeedUri>> {
+        for statement in [FEED_OF, FEED_BESIDE] {
+            let what = "reading of which feed a parked event is";
+            let rows = self.fetch(what, statement, vec![id.into()]).await?;
+            if let Some(mut row) = rows.into_iter().next()
+                && let Some(uri) = row.text()?
+            {
+                return Ok(FeedUri::new(uri).ok());
+            }
+        }
+        Ok(None)
+    }
+}
+
+#[async_trait]
+impl<D: Dialect> FailureStore for SqlUnitOfWork<D> {
+    async fn failures(&mut self, query: &FailureQuery) -> StoreResult<Vec<ParkedEvent>> {
+        if query.filter.is_narrow() {
+            return self.failures_above(query, None).await;
+        }
+        // No index helps to find a text. Ever larger parts are gone through, the newest first, as a rule of a
+        // few hundred: databases would go through all of them, and sort what they find.
+        let ends = self
+            .fetch("reading how much is parked", ENDS, Vec::new())
+            .await?;
+        let Some(mut ends) = ends.into_iter().next() else {
+            return Ok(Vec::new());
+        };
+        let (Some(lowest), Some(highest)) = (ends.int()?, ends.int()?) else {
+            return Ok(Vec::new());
+        };
+        let mut found = Vec::new();
+        let mut before = query
+            .before
+            .unwrap_or(i64::MAX)
+            .min(highest.saturating_add(1));
+        let mut part = i64::from(query.limit).saturating_mul(2).max(1);
+        while before > lowest && found.len() < query.limit as usize {
+            let above = before.saturating_sub(part);
+            let left = query.limit - u32::try_from(found.len()).unwrap_or(query.limit);
+            let of_part = query.clone().before(Some(before)).limit(left);
+            found.extend(self.failures_above(&of_part, Some(above)).await?);
+            (before, part) = (above, part.saturating_mul(8));
+        }
+        Ok(found)
     }
 
     async fn failures_in_order(
