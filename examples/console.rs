@@ -20,7 +20,6 @@ use atomfeed_server::{CancellationToken, FeedServer, ServerLimits};
 use clap::Parser;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use tokio::net::TcpListener;
-use tracing_subscriber::filter::LevelFilter;
 use uuid::Uuid;
 
 /// Shows what is stuck in every system, and sets it right.
@@ -80,14 +79,7 @@ impl FromStr for App {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    tracing_subscriber::fmt()
-        .with_env_filter(
-            tracing_subscriber::EnvFilter::builder()
-                .with_default_directive(LevelFilter::WARN.into())
-                .from_env_lossy(),
-        )
-        .with_writer(std::io::stderr)
-        .init();
+    atomfeed_examples::log_to_stderr();
     let args = Args::parse();
     if let Some(user) = &args.make_user {
         return make_user(user);

@@ -23,7 +23,6 @@ use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use regex::Regex;
 use serde::Serialize;
-use tracing_subscriber::filter::LevelFilter;
 
 /// Follows a feed, and ends with "processed=N failed=N seconds=S" on standard error: N events
 /// applied, N failed: parked, or tried again in vain.
@@ -116,14 +115,7 @@ struct Args {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    tracing_subscriber::fmt()
-        .with_env_filter(
-            tracing_subscriber::EnvFilter::builder()
-                .with_default_directive(LevelFilter::WARN.into())
-                .from_env_lossy(),
-        )
-        .with_writer(std::io::stderr)
-        .init();
+    atomfeed_examples::log_to_stderr();
     let args = Args::parse();
     let begun = Instant::now();
     let counts = Counts::default();

@@ -25,7 +25,6 @@ use object_store::local::LocalFileSystem;
 use serde::Deserialize;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, BufReader};
 use tokio::net::TcpListener;
-use tracing_subscriber::filter::LevelFilter;
 use url::Url;
 use uuid::Uuid;
 
@@ -132,14 +131,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    tracing_subscriber::fmt()
-        .with_env_filter(
-            tracing_subscriber::EnvFilter::builder()
-                .with_default_directive(LevelFilter::WARN.into())
-                .from_env_lossy(),
-        )
-        .with_writer(std::io::stderr)
-        .init();
+    atomfeed_examples::log_to_stderr();
     let args = Args::parse();
     // Each connection is a file, and what a process may open unless it asks for more is a matter of select().
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {

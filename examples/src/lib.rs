@@ -2,10 +2,12 @@
 
 mod applied;
 mod database;
+mod log;
 mod stop;
 
 pub use applied::AppliedTable;
 pub use database::Database;
+pub use log::log_to_stderr;
 pub use stop::stopped;
 
 /// The code of the project's README, which runs as a test.

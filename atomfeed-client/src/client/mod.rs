@@ -6,6 +6,7 @@ mod ahead;
 mod apply;
 mod builder;
 mod claim;
+mod errands;
 mod head;
 mod held;
 mod intake;
@@ -40,9 +41,9 @@ pub use builder::AtomFeedClientBuilder;
 pub use many::AtomFeedClients;
 pub use start::{InvalidPosition, StartPosition};
 
-use self::actions::Errands;
 use self::apply::Batch;
 use self::claim::{Beginning, Claiming};
+use self::errands::Errands;
 use self::head::Head;
 use self::intake::Intake;
 use self::ledger::Ledger;

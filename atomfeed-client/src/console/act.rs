@@ -5,7 +5,7 @@ use atomfeed_core::{
     ActionKind, ActionProgress, ActionState, EntryId, FailedEvent, FeedUri, Marker, NewAction,
     Rebase, Rebased,
 };
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 use super::desk::Desk;
@@ -32,6 +32,26 @@ pub(super) struct Wish {
     pub(super) why: String,
     /// What whoever asks has seen, where that is to be what is there still: see [`seen`].
     pub(super) seen: Option<String>,
+}
+
+impl Wish {
+    fn action(
+        self,
+        user: &ConsoleUser,
+        parked: Option<&FailedEvent>,
+        at: DateTime<Utc>,
+    ) -> NewAction {
+        NewAction {
+            feed_uri: self.feed_uri,
+            kind: self.kind,
+            failed_event_id: self.failed_event_id,
+            event_id: parked.map(|parked| parked.event.id().clone()),
+            detail: self.detail,
+            by: user.name.clone(),
+            why: self.why,
+            at,
+        }
+    }
 }
 
 /// Names what a parked event is now.
@@ -116,16 +136,7 @@ impl Desk {
             return Err(Unasked::Changed);
         }
         let now = self.clock.now();
-        let action = NewAction {
-            feed_uri: wish.feed_uri,
-            kind: wish.kind,
-            failed_event_id: wish.failed_event_id,
-            event_id: parked.as_ref().map(|parked| parked.event.id().clone()),
-            detail: wish.detail,
-            by: user.name.clone(),
-            why: wish.why,
-            at: now,
-        };
+        let action = wish.action(user, parked.as_ref(), now);
         let waiting = ActionProgress::waiting(now);
         let progress = match action.kind {
             ActionKind::Rebase => {
@@ -158,7 +169,9 @@ impl Desk {
             return wrong("say why: it is written down beside what is done");
         }
         if wish.why.len() > 10_000 || wish.detail.len() > LARGEST_CONTENT {
-            return wrong("that is too long to be kept");
+            return wrong(
+                "that is too long to be kept: give a reason of 10,000 bytes, and a content of 16 MiB, at the most",
+            );
         }
         let takes_event = matches!(
             wish.kind,
@@ -228,7 +241,7 @@ impl Desk {
                 progress.was = from.as_ref().map(stands);
                 format!("the marker stands {}", stands(&to))
             }
-            _ => return Err(Unasked::Wrong("this cannot be done here".to_owned())),
+            _ => return Err(Unasked::Wrong("a program of its own runs this feed, and its tables cannot carry this: do it there".to_owned())),
         };
         Ok(progress.then(ActionState::Done, now, said))
     }
@@ -247,16 +260,7 @@ impl Desk {
             Err(error) => return Err(Unasked::Wrong(error.to_string())),
         };
         let now = self.clock.now();
-        let action = NewAction {
-            feed_uri: wish.feed_uri,
-            kind: wish.kind,
-            failed_event_id: None,
-            event_id: None,
-            detail: wish.detail,
-            by: user.name.clone(),
-            why: wish.why,
-            at: now,
-        };
+        let action = wish.action(user, None, now);
         let mut progress = ActionProgress::waiting(now).then(ActionState::Running, now, "");
         let id = work.ask(&action, &progress).await?;
         work.commit().await?;
@@ -304,11 +308,15 @@ impl Desk {
         }
         let mut work = system.change().await?;
         if work.action(id).await?.is_none() {
-            return Err(Unasked::Wrong("there is no such action".to_owned()));
+            return Err(Unasked::Wrong(
+                "there is no such action: look among those of this system".to_owned(),
+            ));
         }
         let said = format!("called off by {}", user.name);
         if !work.call_off(id, &said, self.clock.now()).await? {
-            return Err(Unasked::Wrong("it is over already".to_owned()));
+            return Err(Unasked::Wrong(
+                "it is over already: look at what came of it".to_owned(),
+            ));
         }
         work.commit().await?;
         Ok(())

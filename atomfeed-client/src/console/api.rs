@@ -10,8 +10,9 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Value, json};
 
 use super::act::Wish;
-use super::answer::{Answer, Ended, Visit, json as answer, report};
+use super::answer::{Answer, Ended, Visit};
 use super::desk::Feed;
+use super::response::{json as answer, report};
 use super::routes::Ask;
 
 /// How many rows are answered at most.

@@ -1,0 +1,233 @@
+//! What is parked: found, grouped, exported, and tried again many at a time.
+
+use atomfeed_core::ActionKind;
+use atomfeed_core::store::{FailureFilter, FailureQuery, StoreError};
+use axum::http::header::CONTENT_DISPOSITION;
+use axum::http::{HeaderValue, StatusCode};
+use chrono::{DateTime, Utc};
+
+use super::act::Wish;
+use super::answer::{Answer, Ended, PAGE, Visit};
+use super::pages::{Asked, EventRow, FailedPage, FailedSection, FormPage, GroupRow};
+use super::response::{encoded, html, report, text};
+use super::shown::{count, visible};
+use super::system::System;
+
+/// How many are exported at most.
+const MOST_EXPORTED: usize = 100_000;
+
+impl Visit<'_> {
+    pub(super) async fn failed(&self) -> Answer {
+        let filter = self.filter()?;
+        let before = self.before()?;
+        let now = self.now();
+        let (mut sections, mut feeds) = (Vec::new(), Vec::new());
+        for system in self.systems()? {
+            let found = self.find(system, &filter, before, now, &mut feeds).await;
+            sections.push(found.unwrap_or_else(|error| FailedSection {
+                system: system.name().to_owned(),
+                away: Some(visible(&report(&error))),
+                is_counting: false,
+                total: "0".to_owned(),
+                groups: Vec::new(),
+                events: Vec::new(),
+                query: String::new(),
+                retry_of: Vec::new(),
+                next: None,
+            }));
+        }
+        let asked = |name| self.asked(name).unwrap_or_default().to_owned();
+        let page = FailedPage {
+            frame: self.frame("failed"),
+            systems: self
+                .desk
+                .systems
+                .iter()
+                .map(|system| system.name().to_owned())
+                .collect(),
+            chosen: asked("system"),
+            asked: Asked {
+                feed: asked("feed"),
+                reason: asked("reason"),
+                state: asked("state"),
+                title: asked("title"),
+                tag: asked("tag"),
+                key: asked("key"),
+                error: asked("error"),
+                since: asked("since"),
+                until: asked("until"),
+                feeds,
+            },
+            sections,
+        };
+        Ok(html(StatusCode::OK, &page))
+    }
+
+    pub(super) async fn find(
+        &self,
+        system: &System,
+        filter: &FailureFilter,
+        before: Option<i64>,
+        now: DateTime<Utc>,
+        feeds: &mut Vec<String>,
+    ) -> Result<FailedSection, StoreError> {
+        let mut work = system.look().await?;
+        let all = work.feed_failures(self.desk.dead_at).await?;
+        feeds.extend(all.iter().map(|feed| feed.feed_uri.as_str().to_owned()));
+        let query = FailureQuery::of(filter.clone()).before(before).limit(PAGE);
+        let events = work.failures(&query).await?;
+        let is_full = events.len() as u32 == PAGE;
+        // To look for texts in all that is parked takes long, and is done once.
+        let (total, groups) = match filter.is_narrow() {
+            false if before.is_none() && !is_full => (count(events.len() as u64), Vec::new()),
+            false => (format!("more than {}", events.len()), Vec::new()),
+            true => {
+                let total = match *filter == FailureFilter::default() {
+                    true => all.iter().map(|feed| feed.parked).sum(),
+                    false => work.failure_count(filter).await?,
+                };
+                let groups = match filter.reason {
+                    None => work.failure_groups(filter, 20).await?,
+                    Some(_) => Vec::new(),
+                };
+                (count(total), groups)
+            }
+        };
+        let mut of_feeds = Vec::new();
+        for event in &events {
+            let feed = event.feed_uri.as_str();
+            if !of_feeds.iter().any(|known| known == feed) {
+                of_feeds.push(feed.to_owned());
+            }
+        }
+        Ok(FailedSection {
+            system: system.name().to_owned(),
+            away: None,
+            is_counting: system.is_counting(),
+            total,
+            groups: groups
+                .iter()
+                .map(|group| GroupRow::of(group, now))
+                .collect(),
+            next: events.last().filter(|_| is_full).map(|last| last.id),
+            events: events
+                .iter()
+                .map(|parked| EventRow::of(parked, self.desk.dead_at, now))
+                .collect(),
+            query: filter.to_string(),
+            retry_of: match filter.is_narrow() && filter.feed_uri.is_none() {
+                true => Vec::new(),
+                false => of_feeds,
+            },
+        })
+    }
+
+    pub(super) async fn many_form(&self) -> Answer {
+        self.must_operate()?;
+        let (system, filter) = (self.system()?, self.filter()?);
+        let Some(feed) = filter.feed_uri.clone() else {
+            let said = "choose a feed first: each has a consumer of its own".to_owned();
+            return Err(Ended::Refused(StatusCode::BAD_REQUEST, said));
+        };
+        let is_adopted = system.store().await?.is_adopted();
+        let mut work = system.look().await?;
+        let total = work.failure_count(&filter).await?;
+        let reason = match &filter.reason {
+            Some(_) => work
+                .failure_groups(&filter, 1)
+                .await?
+                .pop()
+                .map(|group| group.text),
+            None => None,
+        };
+        let is_foreign = self
+            .desk
+            .is_foreign(is_adopted, work.as_mut(), &feed)
+            .await?;
+        drop(work);
+        let mut facts = vec![
+            ("System", system.name().to_owned()),
+            ("Feed", visible(feed.as_str())),
+            ("Events", count(total)),
+        ];
+        facts.extend(reason.map(|reason| ("Reason", visible(&reason))));
+        let others = filter.pairs().into_iter();
+        facts.extend(
+            others
+                .filter(|(name, _)| !["feed", "reason"].contains(name))
+                .map(|(name, value)| (name, visible(&value))),
+        );
+        let explains = match is_foreign {
+            true => {
+                "Another program runs this feed: their retries are set to 0, and that program tries them again by itself."
+            }
+            false => {
+                "The consumer tries one of them, then 5, then 25, then 125 at a time, and no more than 20 a second on an \
+                      average. It stops when a fifth of all has failed again, or five in a row, or when what they need is away."
+            }
+        };
+        let page = FormPage {
+            heading: "Retry many events",
+            facts,
+            explains: explains.to_owned(),
+            path: self.here("/retry"),
+            hidden: vec![
+                ("feed", feed.as_str().to_owned()),
+                ("filter", filter.to_string()),
+            ],
+            back: format!(
+                "{}/failed?system={}&{filter}",
+                self.desk.base,
+                encoded(system.name())
+            ),
+            ..self.form_page("failed", "Retry them", false)
+        };
+        Ok(html(StatusCode::OK, &page))
+    }
+
+    pub(super) async fn many_act(&self) -> Answer {
+        self.ask(Wish {
+            kind: ActionKind::RetryMany,
+            feed_uri: Self::feed(self.given("feed"))?,
+            failed_event_id: None,
+            detail: self.given("filter").to_owned(),
+            why: self.given("why").to_owned(),
+            seen: None,
+        })
+        .await
+    }
+
+    pub(super) async fn export(&self) -> Answer {
+        let (system, filter) = (self.system()?, self.filter()?);
+        if !["json", "csv"].contains(&self.param("format")) {
+            return Err(Ended::NotFound);
+        }
+        let mut work = system.look().await?;
+        let mut query = FailureQuery::of(filter).limit(1_000);
+        let mut rows = Vec::new();
+        loop {
+            let page = work.failures(&query).await?;
+            let Some(last) = page.last() else { break };
+            query = query.before(Some(last.id));
+            rows.extend(page);
+            if rows.len() >= MOST_EXPORTED {
+                break;
+            }
+        }
+        drop(work);
+        let (kind, body) = match self.param("format") {
+            "json" => ("application/json", super::api::exported_json(&rows)),
+            "csv" => ("text/csv; charset=utf-8", super::api::exported_csv(&rows)),
+            _ => return Err(Ended::NotFound),
+        };
+        let mut response = text(kind, body);
+        let name = format!(
+            "attachment; filename=\"failed-events.{}\"",
+            self.param("format")
+        );
+        if let Ok(name) = HeaderValue::try_from(name) {
+            response.headers_mut().insert(CONTENT_DISPOSITION, name);
+        }
+        Ok(response)
+    }
+}
