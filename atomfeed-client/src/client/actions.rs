@@ -25,7 +25,8 @@ const STEP: Duration = Duration::from_secs(1);
 /// After this many failures in a row, many are tried again no longer.
 const IN_A_ROW: u32 = 5;
 
-/// How long it is looked for where a marker stands, to tell what lies between.
+/// How long it is looked for a place in the feed, and for where the marker stands, to tell what lies between:
+/// the feed does not go on meanwhile.
 const SEARCH: Duration = Duration::from_secs(30);
 
 /// How often who pauses for long says that the feed is followed still.
@@ -76,10 +77,11 @@ enum Tried {
 
 impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
     /// Returns when there is something to carry out, or, between rounds, when it is time to say that one is
-    /// still there; never, where nobody is to ask. What was begun breaks into no round.
+    /// still there; never, where nobody is to ask. What was begun breaks into a round once that has gone on
+    /// for as long as is given.
     ///
     /// Cancel safe: nothing is lost.
-    pub(super) async fn asked(&self, in_round: bool) -> Asked {
+    pub(super) async fn asked(&self, in_round: Option<Duration>) -> Asked {
         let begun = Instant::now();
         let Some(interval) = self.settings.look_for_actions else {
             return std::future::pending().await;
@@ -90,7 +92,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             if self.settings.lease.is_some() && self.claiming.held().is_none() {
                 continue;
             }
-            if !in_round && begun.elapsed() >= STILL_THERE {
+            if in_round.is_none() && begun.elapsed() >= STILL_THERE {
                 return Asked::WhetherStillThere;
             }
             let open = match self.store.open_actions(&self.feed).await {
@@ -102,10 +104,12 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
                 }
             };
             let now = self.settings.clock.now();
-            // A round that is broken off may have to begin anew: that is for what is new alone.
+            // A round that is broken off may have to begin anew: what is new may do so at once, and what was
+            // begun now and then.
+            let has_gone_on = in_round.is_none_or(|round| begun.elapsed() >= round);
             let is_wanted = |action: &Action| {
                 let is_new = action.progress.state == ActionState::Waiting;
-                (is_new || !in_round) && self.errands.is_due(action, now)
+                (is_new || has_gone_on) && self.errands.is_due(action, now)
             };
             if open.iter().any(is_wanted) {
                 return Asked::ToAct;
@@ -196,8 +200,12 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             ActionKind::ResetRetries | ActionKind::Skip => self.set_right(&mut action).await,
             ActionKind::RetryMany => self.retry_many(&mut action, stop).await,
             ActionKind::PreviewMarker => {
-                let preview = stop.run_until_cancelled(self.preview(&mut action));
-                preview.await.transpose()
+                let off = self.called_off(action.id);
+                tokio::select! {
+                    preview = self.preview(&mut action) => preview.map(Some),
+                    () = stop.cancelled() => Ok(None),
+                    () = off => Ok(None),
+                }
             }
             ActionKind::MoveMarker => self.move_as_asked(&mut action, stop).await,
             _ => Ok(Some(failed("this consumer cannot do that; update it"))),
@@ -231,6 +239,18 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         match in_doubt {
             Some(error) => Err(error),
             None => advanced,
+        }
+    }
+
+    /// Returns once an action is not open any more.
+    async fn called_off(&self, action: i64) {
+        let interval = self.settings.look_for_actions.unwrap_or(STEP);
+        loop {
+            tokio::time::sleep(interval).await;
+            let open = self.store.open_actions(&self.feed).await;
+            if open.is_ok_and(|open| open.iter().all(|known| known.id != action)) {
+                return;
+            }
         }
     }
 
@@ -411,7 +431,11 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
                 break;
             }
             let mut work = self.store.begin().await?;
-            let parked = work.parked_event(id).await?;
+            let parked = match work.parked_event(id).await {
+                // What nobody can read is passed over.
+                Err(error) if error.kind() == StoreErrorKind::InvalidData => None,
+                parked => parked?,
+            };
             work.rollback().await?;
             let outcome = match parked {
                 Some(parked) => self.try_again(&mut afresh, parked).await?,
@@ -549,7 +573,13 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         let from = self.store.marker(&self.feed).await?;
         // Where another search was broken off is no place to begin this one.
         self.begin_search_anew();
-        let Some(to) = self.find(&position).await? else {
+        let Ok(to) = tokio::time::timeout(SEARCH, self.find(&position)).await else {
+            return Ok(failed(
+                "it was not found within half a minute, and the feed has to go on: give the URL of the page on \
+                 which it is, or see whether it is written as the feed has it",
+            ));
+        };
+        let Some(to) = to? else {
             return Ok(done("the feed has nothing there yet"));
         };
         let (stands, position) = (self.marker_at(&to), reached(&to));
@@ -602,9 +632,10 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             return Ok(Some(no_position(&action.asked.detail)));
         };
         self.begin_search_anew();
-        let to = match stop.run_until_cancelled(self.position_of(&position)).await {
-            Some(to) => to?,
-            None => return Ok(None),
+        let to = tokio::select! {
+            to = self.position_of(&position) => to?,
+            () = stop.cancelled() => return Ok(None),
+            () = self.called_off(action.id) => return Ok(None),
         };
         let mut work = self.store.begin().await?;
         self.keep_claim(work.as_mut()).await?;

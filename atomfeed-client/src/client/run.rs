@@ -5,10 +5,16 @@ use futures_util::future::{Either, join, select};
 use tokio_util::sync::CancellationToken;
 
 use super::AtomFeedClient;
-use super::actions::Asked;
+use super::actions::{Acted, Asked};
 use super::outage::spread;
 use super::waiting::News;
 use crate::{FetchError, ProcessError, ProcessErrorKind, metric};
+
+/// For how long new events are read, and parked ones retried, before what was begun for somebody who has asked
+/// for it goes on: that many times as long as it takes until it is looked for that, half a minute and five
+/// seconds as a rule. To fetch a page may take as long as the first, and would begin anew.
+const READING: u32 = 60;
+const RETRYING: u32 = 10;
 
 /// For how long a feed is tried to be given back to who stands by.
 const GIVING_BACK: Duration = Duration::from_secs(1);
@@ -88,23 +94,26 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         let (schedule, clock) = (&self.settings.schedule, self.settings.clock.as_ref());
         let mut at_first = pin!(stop.run_until_cancelled(schedule.wait_at_first(clock)));
         while let Either::Right((asked, _)) =
-            select(at_first.as_mut(), pin!(self.asked(false))).await
+            select(at_first.as_mut(), pin!(self.asked_at_first())).await
         {
             match asked {
-                Asked::ToAct => {
+                Some(Asked::ToAct) => {
                     self.carry_out_actions(stop).await?;
                 }
-                Asked::WhetherStillThere => self.write_status(false).await,
+                Some(Asked::WhetherStillThere) => self.write_status(false).await,
+                None => {}
             }
         }
         let (mut idle_rounds, mut false_alarms) = (0_u32, 0_u32);
         let mut was_news = false;
         let mut news = None;
         while !stop.is_cancelled() {
-            self.carry_out_actions(stop).await?;
+            let acted = self.carry_out_actions(stop).await?;
+            self.retry_what_is_freed(acted, stop).await?;
             let end_before = self.pages.head.end();
             let round = stop.child_token();
-            let processed = self.unless_asked(&round, self.process_until(&round)).await;
+            let processing = self.process_until(&round);
+            let processed = self.unless_asked(&round, READING, processing).await;
             let stands_by = matches!(&processed, Err(error)
                 if matches!(error.kind(), ProcessErrorKind::StandingBy { .. }));
             metric::round(&self.feed, outcome(&processed));
@@ -118,7 +127,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             if !stands_by && self.outages.now().is_none() && left_alone.is_zero() {
                 let limit = Some(self.settings.max_retries);
                 let retrying = self.retry_until(&round, limit);
-                let retried = self.unless_asked(&round, retrying).await;
+                let retried = self.unless_asked(&round, RETRYING, retrying).await;
                 if is_in_doubt(&retried) {
                     return retried.map(drop);
                 }
@@ -197,7 +206,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         });
         let alone = loop {
             let over = select(next.as_mut(), told.as_mut());
-            match select(over, pin!(self.asked(false))).await {
+            match select(over, pin!(self.asked(None))).await {
                 Either::Left((Either::Left(_), _)) => return Ok(false),
                 Either::Left((Either::Right((None, _)), _)) => return Ok(true),
                 Either::Left((Either::Right((Some(alone), _)), _)) => break alone,
@@ -210,7 +219,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         };
         let alone = spread(alone);
         let mut over = pin!(stop.run_until_cancelled(tokio::time::sleep(alone)));
-        while let Either::Right((asked, _)) = select(over.as_mut(), pin!(self.asked(false))).await {
+        while let Either::Right((asked, _)) = select(over.as_mut(), pin!(self.asked(None))).await {
             self.act_in_pause(asked, stop, alone).await?;
         }
         Ok(false)
@@ -229,22 +238,60 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             return Ok(false);
         }
         let acted = self.carry_out_actions(stop).await?;
-        if acted.has_freed && self.outages.now().is_none() && left_alone.is_zero() {
-            let pass = stop.child_token();
-            let retrying = self.retry_until(&pass, Some(self.settings.max_retries));
-            let retried = self.unless_asked(&pass, retrying).await;
-            if is_in_doubt(&retried) {
-                return retried.map(|_| false);
-            }
-            self.retry_in(&retried, "failed events were not all retried");
+        if left_alone.is_zero() {
+            self.retry_what_is_freed(acted, stop).await?;
         }
         Ok(acted.has_moved)
     }
 
+    /// Tries again what has waited behind what somebody has set right.
+    async fn retry_what_is_freed(
+        &self,
+        acted: Acted,
+        stop: &CancellationToken,
+    ) -> Result<(), ProcessError> {
+        if !acted.has_freed || self.outages.now().is_some() {
+            return Ok(());
+        }
+        let pass = stop.child_token();
+        let retrying = self.retry_until(&pass, Some(self.settings.max_retries));
+        let retried = self.unless_asked(&pass, RETRYING, retrying).await;
+        if is_in_doubt(&retried) {
+            return retried.map(drop);
+        }
+        self.retry_in(&retried, "failed events were not all retried");
+        Ok(())
+    }
+
+    /// What is asked for before the first round, which may be long in coming. Who stands by takes the feed over
+    /// meanwhile, if nobody is at work on it, and is asked as soon as it has. None when it is to be seen again
+    /// who is.
+    async fn asked_at_first(&self) -> Option<Asked> {
+        if let Some(lease) = self.settings.lease
+            && self.settings.look_for_actions.is_some()
+            && self.claiming.held().is_none()
+        {
+            // Whose it is, and whether the database is there, is seen again.
+            if let Err(error) = self.at_work(async { Ok(()) }).await {
+                tracing::debug!(feed = %self.feed, %error, "not at work yet");
+                tokio::time::sleep(self.looks_again_after().unwrap_or(lease)).await;
+                return None;
+            }
+        }
+        let asked = async { Some(self.asked(None).await) };
+        self.wait_at_work(asked, None).await
+    }
+
     /// Goes on with a round, or a part of it, and has it end early when somebody asks for something.
-    async fn unless_asked<T>(&self, round: &CancellationToken, work: impl Future<Output = T>) -> T {
+    async fn unless_asked<T>(
+        &self,
+        round: &CancellationToken,
+        looks: u32,
+        work: impl Future<Output = T>,
+    ) -> T {
         let asked = async {
-            self.asked(true).await;
+            let interval = self.settings.look_for_actions.unwrap_or_default();
+            self.asked(Some(interval * looks)).await;
             round.cancel();
             std::future::pending().await
         };

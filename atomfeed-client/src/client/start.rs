@@ -55,6 +55,7 @@ impl FromStr for StartPosition {
             ("latest", _) => Some(Self::Latest),
             (_, Some(("after", entry))) => EntryId::new(entry).map(Self::After),
             (_, Some(("at", time))) => time.parse().ok().map(Self::At),
+            (_, Some(("page", url))) => Url::parse(url).ok().map(Self::Page),
             (url, _) => Url::parse(url).ok().map(Self::Page),
         };
         position.ok_or_else(|| InvalidPosition(text.to_owned()))

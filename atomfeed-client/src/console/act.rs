@@ -1,6 +1,6 @@
 //! What somebody asks for, written down; and done at once where no consumer of ours would do it.
 
-use atomfeed_core::store::{FailureFilter, Records, StoreError, StoreErrorKind};
+use atomfeed_core::store::{ActionQuery, FailureFilter, Records, StoreError, StoreErrorKind};
 use atomfeed_core::{
     ActionKind, ActionProgress, ActionState, EntryId, FailedEvent, FeedUri, Marker, NewAction,
     Rebase, Rebased,
@@ -15,9 +15,6 @@ use super::users::{ConsoleUser, Role};
 /// How long the word of a consumer of ours holds: a feed that none has followed since is another program's,
 /// where its tables are.
 const OURS: TimeDelta = TimeDelta::hours(24);
-
-/// How many are set right at once, where no consumer does it.
-const BATCH: u32 = 200;
 
 /// How much a content may weigh.
 pub(super) const LARGEST_CONTENT: usize = 16 << 20;
@@ -35,7 +32,7 @@ pub(super) struct Wish {
 }
 
 impl Wish {
-    fn action(
+    pub(super) fn action(
         self,
         user: &ConsoleUser,
         parked: Option<&FailedEvent>,
@@ -70,6 +67,11 @@ pub(super) enum Unasked {
     Wrong(String),
     #[error("it is not parked any more: it has succeeded, or somebody else has dealt with it")]
     Gone,
+    #[error(
+        "{1} has asked already that it be edited or skipped, which is not done yet: see what comes of action {0}, \
+         or call that off"
+    )]
+    Taken(i64, String),
     #[error("somebody else has changed it since you opened the form: look at it again")]
     Changed,
     #[error(transparent)]
@@ -134,6 +136,17 @@ impl Desk {
             && seen(parked) != *before
         {
             return Err(Unasked::Changed);
+        }
+        let is_exclusive = |kind| matches!(kind, ActionKind::Edit | ActionKind::Skip);
+        if let (Some(id), true) = (wish.failed_event_id, is_exclusive(wish.kind)) {
+            let others = ActionQuery::newest(50).of_event(wish.feed_uri.clone(), id);
+            let others = work.actions(&others).await?;
+            let open = others
+                .iter()
+                .find(|other| other.progress.state.is_open() && is_exclusive(other.asked.kind));
+            if let Some(open) = open {
+                return Err(Unasked::Taken(open.id, open.asked.by.clone()));
+            }
         }
         let now = self.clock.now();
         let action = wish.action(user, parked.as_ref(), now);
@@ -244,56 +257,6 @@ impl Desk {
             _ => return Err(Unasked::Wrong("a program of its own runs this feed, and its tables cannot carry this: do it there".to_owned())),
         };
         Ok(progress.then(ActionState::Done, now, said))
-    }
-
-    /// In transactions of their own: the program whose rows are is not kept waiting for all of them. Each
-    /// says how far it has come.
-    async fn reset_many(
-        &self,
-        system: &System,
-        user: &ConsoleUser,
-        mut work: Box<dyn Records>,
-        wish: Wish,
-    ) -> Result<i64, Unasked> {
-        let filter: FailureFilter = match wish.detail.parse() {
-            Ok(filter) => filter,
-            Err(error) => return Err(Unasked::Wrong(error.to_string())),
-        };
-        let now = self.clock.now();
-        let action = wish.action(user, None, now);
-        let mut progress = ActionProgress::waiting(now).then(ActionState::Running, now, "");
-        let id = work.ask(&action, &progress).await?;
-        work.commit().await?;
-        loop {
-            let mut work = system.change().await?;
-            let after = progress.place;
-            let ids = work.failures_in_order(&action.feed_uri, &filter, after, BATCH);
-            let ids = ids.await?;
-            let Some(last) = ids.last() else {
-                let reset = progress.succeeded;
-                let said = format!(
-                    "the program that runs this feed tries {reset} again by itself: their retries are 0"
-                );
-                let done = progress.then(ActionState::Done, self.clock.now(), said);
-                work.advance(id, ActionState::Running, &done).await?;
-                work.commit().await?;
-                return Ok(id);
-            };
-            progress.place = *last;
-            for id in ids {
-                match work.parked_event(id).await {
-                    Ok(Some(parked)) => {
-                        progress.succeeded += u64::from(work.reset_retries(&parked).await?);
-                    }
-                    Ok(None) => {}
-                    // What nobody can read is passed over.
-                    Err(error) if error.kind() == StoreErrorKind::InvalidData => {}
-                    Err(error) => return Err(error.into()),
-                }
-            }
-            work.advance(id, ActionState::Running, &progress).await?;
-            work.commit().await?;
-        }
     }
 
     /// Calls off what is not done.

@@ -57,7 +57,9 @@ impl From<Unasked> for Ended {
         match unasked {
             Unasked::NotAllowed(_) => Self::Refused(StatusCode::FORBIDDEN, said),
             Unasked::Wrong(_) => Self::Refused(StatusCode::BAD_REQUEST, said),
-            Unasked::Gone | Unasked::Changed => Self::Refused(StatusCode::CONFLICT, said),
+            Unasked::Gone | Unasked::Changed | Unasked::Taken(..) => {
+                Self::Refused(StatusCode::CONFLICT, said)
+            }
             Unasked::Store(error) => Self::Store(error),
         }
     }
@@ -388,10 +390,9 @@ impl Visit<'_> {
                     ];
                     ends.iter().any(|time| filter.set(name, time))
                 }
-                "feed" | "reason" | "state" | "title" | "tag" | "key" | "error" => {
-                    filter.set(name, value)
-                }
-                _ => true,
+                // Of the page, and of the form.
+                "system" | "before" | "limit" | "refresh" => true,
+                _ => filter.set(name, value),
             };
             if !is_set {
                 let said = format!("{name}={value:?} is nothing that can be looked for");

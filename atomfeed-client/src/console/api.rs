@@ -99,8 +99,8 @@ impl Visit<'_> {
         let query = FailureQuery::of(self.filter()?)
             .before(self.before()?)
             .limit(self.limit());
-        let rows = self.system()?.look().await?.failures(&query).await?;
-        Ok(rows.iter().map(parked).collect())
+        let found = self.system()?.look().await?.failures(&query).await?;
+        Ok(found.events.iter().map(parked).collect())
     }
 
     async fn api_reasons(&self) -> Result<Value, Ended> {
@@ -136,7 +136,7 @@ impl Visit<'_> {
         let query = ActionQuery::newest(MOST).of_event(event.feed_uri().clone(), failed.id);
         let actions = work.actions(&query).await?;
         let last = log.last().map_or(&failed.failure, |retry| &retry.failure);
-        let mut value = parked(&ParkedEvent::of(&failed, last.at(), false));
+        let mut value = parked(&ParkedEvent::of(&failed, last, false));
         value["content"] = json!(event.content());
         value["error"] = json!(failed.failure.message());
         if let Some(object) = value.as_object_mut() {
@@ -234,7 +234,18 @@ impl Visit<'_> {
     }
 
     /// The parked events with an id, as that of the old interface is the event's own.
-    async fn of_event(&self, work: &mut dyn Records) -> Result<Vec<FailedEvent>, Ended> {
+    async fn of_event(&self) -> Result<Vec<FailedEvent>, Ended> {
+        let system = self.system()?;
+        let found = self.known_event(system.look().await?.as_mut()).await?;
+        if !found.is_empty() {
+            return Ok(found);
+        }
+        // Another program may have parked it just now.
+        system.count_now().await?;
+        self.known_event(system.look().await?.as_mut()).await
+    }
+
+    async fn known_event(&self, work: &mut dyn Records) -> Result<Vec<FailedEvent>, Ended> {
         let Some(event) = EntryId::new(self.param("id")) else {
             return Err(Ended::NotFound);
         };
@@ -242,16 +253,17 @@ impl Visit<'_> {
         filter.event = Some(event);
         let query = FailureQuery::of(filter).limit(MOST);
         let mut found = Vec::new();
-        for parked in work.failures(&query).await? {
+        for parked in work.failures(&query).await?.events {
             found.extend(work.parked_event(parked.id).await?);
         }
         Ok(found)
     }
 
     async fn old_retries(&self) -> Result<Value, Ended> {
+        let found = self.of_event().await?;
         let mut work = self.system()?.look().await?;
         let mut all = Vec::new();
-        for failed in self.of_event(work.as_mut()).await? {
+        for failed in found {
             let event = &failed.event;
             for retry in work.retry_log(event.feed_uri(), event.id()).await? {
                 all.push(json!({
@@ -268,9 +280,7 @@ impl Visit<'_> {
 
     async fn old_reset(&self) -> Answer {
         let system = self.system()?;
-        let mut work = system.look().await?;
-        let found = self.of_event(work.as_mut()).await?;
-        drop(work);
+        let found = self.of_event().await?;
         if found.is_empty() {
             return Err(Ended::NotFound);
         }

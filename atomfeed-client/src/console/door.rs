@@ -118,9 +118,13 @@ impl Sessions {
                 let user = knows(parts).ok_or(Stranger::Unknown)?;
                 // Forms are kept by name: the host has the sessions.
                 let session = format!("{OF_HOST}{}", user.name);
-                self.known()
-                    .entry(session.clone())
-                    .or_insert_with(|| Session::of(user.clone()));
+                let mut known = self.known();
+                if known.len() >= MOST_SESSIONS {
+                    known.retain(|_, session| session.is_alive());
+                }
+                let of_name = known.entry(session.clone());
+                of_name.or_insert_with(|| Session::of(user.clone())).used = Instant::now();
+                drop(known);
                 return Ok(Visitor {
                     user,
                     session: Some(session),

@@ -33,14 +33,16 @@ impl Visit<'_> {
             behind = work.failed_events(&of_key.after(id).limit(21)).await?;
         }
         let of_event = ActionQuery::newest(50).of_event(feed.clone(), id);
-        let actions = work.actions(&of_event).await?;
+        let mut actions = work.actions(&of_event).await?;
+        // Under the number of one that is gone may be another.
+        actions.retain(|action| action.asked.event_id.as_ref() == Some(event.id()));
         let is_foreign = self
             .desk
             .is_foreign(is_adopted, work.as_mut(), feed)
             .await?;
         drop(work);
         let last = log.first().unwrap_or(&failed.failure);
-        let parked = ParkedEvent::of(&failed, last.at(), first.is_some());
+        let parked = ParkedEvent::of(&failed, last, first.is_some());
         let original = actions
             .iter()
             .rev()
@@ -76,7 +78,7 @@ impl Visit<'_> {
                 .iter()
                 .take(20)
                 .map(|failed| {
-                    let parked = ParkedEvent::of(failed, failed.failure.at(), true);
+                    let parked = ParkedEvent::of(failed, &failed.failure, true);
                     EventRow::of(&parked, dead_at, now)
                 })
                 .collect(),

@@ -13,8 +13,20 @@ use super::response::{encoded, html, report, text};
 use super::shown::{count, visible};
 use super::system::System;
 
+/// At how many one page looks for a text, at most: it says so, and the next one goes on. Errors are long.
+fn looked_at(filter: &FailureFilter) -> u32 {
+    match filter.error {
+        Some(_) => 5_000,
+        None => 50_000,
+    }
+}
+
 /// How many are exported at most.
 const MOST_EXPORTED: usize = 100_000;
+
+/// How many reasons are read, of which the most frequent are shown.
+const REASONS: u32 = 1_000;
+const SHOWN: usize = 20;
 
 impl Visit<'_> {
     pub(super) async fn failed(&self) -> Answer {
@@ -33,12 +45,16 @@ impl Visit<'_> {
                 events: Vec::new(),
                 query: String::new(),
                 retry_of: Vec::new(),
+                unreadable: Vec::new(),
                 next: None,
+                goes_on: None,
             }));
         }
         let asked = |name| self.asked(name).unwrap_or_default().to_owned();
         let page = FailedPage {
             frame: self.frame("failed"),
+            before: before.map(|before| before.to_string()).unwrap_or_default(),
+            looked_at: count(looked_at(&filter).into()),
             systems: self
                 .desk
                 .systems
@@ -72,29 +88,43 @@ impl Visit<'_> {
         feeds: &mut Vec<String>,
     ) -> Result<FailedSection, StoreError> {
         let mut work = system.look().await?;
-        let all = work.feed_failures(self.desk.dead_at).await?;
-        feeds.extend(all.iter().map(|feed| feed.feed_uri.as_str().to_owned()));
-        let query = FailureQuery::of(filter.clone()).before(before).limit(PAGE);
-        let events = work.failures(&query).await?;
-        let is_full = events.len() as u32 == PAGE;
-        // To look for texts in all that is parked takes long, and is done once.
+        let markers = work.markers().await?;
+        feeds.extend(
+            markers
+                .iter()
+                .map(|marker| marker.feed_uri().as_str().to_owned()),
+        );
+        let floor = match filter.has_text() {
+            true => work.failure_floor(before, looked_at(filter)).await?,
+            false => None,
+        };
+        let query = FailureQuery::of(filter.clone()).before(before);
+        let query = query.down_to(floor).limit(PAGE);
+        let found = work.failures(&query).await?;
+        let (events, is_full) = (&found.events, found.next.is_some());
+        let goes_on = floor.filter(|_| !is_full);
+        // To look at all that is parked takes long, and is done once.
         let (total, groups) = match filter.is_narrow() {
-            false if before.is_none() && !is_full => (count(events.len() as u64), Vec::new()),
-            false => (format!("more than {}", events.len()), Vec::new()),
+            false if before.is_none() && goes_on.is_none() && !is_full => {
+                (count(events.len() as u64), Vec::new())
+            }
+            false => (format!("at least {}", events.len()), Vec::new()),
             true => {
-                let total = match *filter == FailureFilter::default() {
-                    true => all.iter().map(|feed| feed.parked).sum(),
-                    false => work.failure_count(filter).await?,
-                };
-                let groups = match filter.reason {
-                    None => work.failure_groups(filter, 20).await?,
+                let mut groups = match filter.reason {
+                    None => work.failure_groups(filter, REASONS).await?,
                     Some(_) => Vec::new(),
                 };
+                // Those that are known make the number of all, if there are no others.
+                let total = match groups.len() as u32 {
+                    1..REASONS => groups.iter().map(|group| group.count).sum(),
+                    _ => work.failure_count(filter).await?,
+                };
+                groups.truncate(SHOWN);
                 (count(total), groups)
             }
         };
         let mut of_feeds = Vec::new();
-        for event in &events {
+        for event in events {
             let feed = event.feed_uri.as_str();
             if !of_feeds.iter().any(|known| known == feed) {
                 of_feeds.push(feed.to_owned());
@@ -109,7 +139,9 @@ impl Visit<'_> {
                 .iter()
                 .map(|group| GroupRow::of(group, now))
                 .collect(),
-            next: events.last().filter(|_| is_full).map(|last| last.id),
+            unreadable: found.unreadable.iter().map(i64::to_string).collect(),
+            next: found.next,
+            goes_on,
             events: events
                 .iter()
                 .map(|parked| EventRow::of(parked, self.desk.dead_at, now))
@@ -131,7 +163,10 @@ impl Visit<'_> {
         };
         let is_adopted = system.store().await?.is_adopted();
         let mut work = system.look().await?;
-        let total = work.failure_count(&filter).await?;
+        let total = match filter.has_text() {
+            true => "as many as are like that, which are counted while they are tried".to_owned(),
+            false => count(work.failure_count(&filter).await?),
+        };
         let reason = match &filter.reason {
             Some(_) => work
                 .failure_groups(&filter, 1)
@@ -148,7 +183,7 @@ impl Visit<'_> {
         let mut facts = vec![
             ("System", system.name().to_owned()),
             ("Feed", visible(feed.as_str())),
-            ("Events", count(total)),
+            ("Events", total),
         ];
         facts.extend(reason.map(|reason| ("Reason", visible(&reason))));
         let others = filter.pairs().into_iter();
@@ -207,11 +242,14 @@ impl Visit<'_> {
         let mut rows = Vec::new();
         loop {
             let page = work.failures(&query).await?;
-            let Some(last) = page.last() else { break };
-            query = query.before(Some(last.id));
-            rows.extend(page);
+            rows.extend(page.events);
+            let Some(next) = page.next else { break };
+            query = query.before(Some(next));
             if rows.len() >= MOST_EXPORTED {
-                break;
+                let said = format!(
+                    "these are more than {MOST_EXPORTED}: ask for fewer, such as by the time at which they failed"
+                );
+                return Err(Ended::Refused(StatusCode::BAD_REQUEST, said));
             }
         }
         drop(work);

@@ -43,6 +43,7 @@ impl Visit<'_> {
             .action(id)
             .await?
             .ok_or(Ended::NotFound)?;
+        self.desk.go_on_resetting(system, &action).await?;
         let row = ActionRow::of(&action, system.name(), self.now());
         let frame = self.frame("actions");
         Ok(html(StatusCode::OK, &ActionPage { frame, row }))

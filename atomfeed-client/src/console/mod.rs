@@ -57,6 +57,7 @@ mod failed;
 mod history;
 mod pages;
 mod places;
+mod reset;
 mod response;
 mod routes;
 mod shown;

@@ -174,6 +174,10 @@ pub(super) struct FailedPage {
     pub(super) systems: Vec<String>,
     pub(super) chosen: String,
     pub(super) asked: Asked,
+    /// Where the page begins.
+    pub(super) before: String,
+    /// At how many events a page looks for a text.
+    pub(super) looked_at: String,
     pub(super) sections: Vec<FailedSection>,
 }
 
@@ -204,7 +208,11 @@ pub(super) struct FailedSection {
     pub(super) query: String,
     /// The feeds of which all that are like these can be retried.
     pub(super) retry_of: Vec<String>,
+    /// The ids of rows that nobody can read.
+    pub(super) unreadable: Vec<String>,
     pub(super) next: Option<i64>,
+    /// From which event on a search was not done yet, which is looked at a part at a time.
+    pub(super) goes_on: Option<i64>,
 }
 
 pub(super) struct GroupRow {

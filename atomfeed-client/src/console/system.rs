@@ -123,6 +123,13 @@ impl System {
         let _ = timeout(MOMENT, task).await;
     }
 
+    /// Takes note of all that other programs have parked by now, as far as that takes no longer than a moment.
+    pub(super) async fn count_now(&self) -> StoreResult<()> {
+        let store = self.store().await?;
+        let counted = timeout(PATIENCE, count_all(store.as_ref())).await;
+        counted.unwrap_or(Ok(()))
+    }
+
     fn away(&self) -> StoreError {
         let context = format!(
             "looking at the database of {}: it does not answer within {PATIENCE:?}; see whether it runs, and \

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use atomfeed_client::{
-    AtomFeedClient, CancellationToken, Event, EventWorker, Handled, ProcessErrorKind,
-    StartPosition, WorkerError,
+    AtomFeedClient, CancellationToken, Event, EventWorker, FeedSource, FetchError, Handled,
+    PageRequest, PageResponse, ProcessErrorKind, Schedule, StartPosition, WorkerError,
 };
 use atomfeed_core::store::conformance::{Harness, SqliteHarness};
 use atomfeed_core::store::{
@@ -24,6 +24,9 @@ use crate::feeds::{Emr, applied, feed_uri, on_every_store};
 /// Long enough for any machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// What takes a moment.
+const SLOW: u32 = 0;
+
 const NEVER: Duration = Duration::from_secs(100_000);
 
 on_every_store!(
@@ -35,6 +38,8 @@ on_every_store!(
     with_a_lease_it_is_moved_once_too,
     whoever_is_first_wins_and_nothing_is_applied_twice,
     what_is_called_off_is_not_carried_out,
+    many_are_gone_on_with_while_there_is_much_to_read,
+    who_stands_by_for_a_schedule_is_asked_before_its_first_time,
 );
 
 /// Applies what it is handed under its content, which is a number; others fail, and so do those from 100 on
@@ -59,6 +64,9 @@ impl<H: Harness + 'static> EventWorker<H::Conn> for Target<H> {
         if number >= 100 && self.is_away.load(Ordering::Relaxed) {
             return Err(WorkerError::transient("the lab is away"));
         }
+        if number == SLOW {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         match number >= 100 && self.refuses.load(Ordering::Relaxed) {
             true => Err(WorkerError::new(format!("order {number} is refused"))),
             false => Ok(Handled::Applied),
@@ -82,6 +90,7 @@ struct Lab<H: Harness + 'static> {
     tried: Arc<AtomicU32>,
     is_one_patient: bool,
     has_lease: bool,
+    schedule: Option<Schedule>,
 }
 
 struct Running {
@@ -107,6 +116,7 @@ impl<H: Harness + 'static> Lab<H> {
             tried: Arc::default(),
             is_one_patient: false,
             has_lease: false,
+            schedule: None,
         }
     }
 
@@ -123,7 +133,7 @@ impl<H: Harness + 'static> Lab<H> {
             client = client.standby(Duration::from_secs(60));
         }
         client
-            .interval(NEVER)
+            .schedule(self.schedule.clone().unwrap_or(Schedule::every(NEVER)))
             .wait_for_news(Duration::ZERO)
             .retry_delays(NEVER, NEVER)
             // By itself, nothing is tried again where there is no key.
@@ -196,7 +206,7 @@ impl<H: Harness + 'static> Lab<H> {
     async fn parked(&self) -> Vec<ParkedEvent> {
         let mut work = self.store.look().await.unwrap();
         let query = FailureQuery::of(FailureFilter::default()).limit(10_000);
-        let mut parked = work.failures(&query).await.unwrap();
+        let mut parked = work.failures(&query).await.unwrap().events;
         parked.reverse();
         parked
     }
@@ -327,6 +337,90 @@ async fn many_are_tried_again_while_they_succeed<H: Harness + 'static>(harness: 
     lab.until_parked(0).await;
     running.end().await;
     assert_eq!(lab.applied().await, (101..=140).collect::<Vec<_>>());
+}
+
+/// What comes in takes many times as long to apply as the batches are apart.
+async fn many_are_gone_on_with_while_there_is_much_to_read<H: Harness + 'static>(harness: &Arc<H>) {
+    let lab = Lab::new(harness).await;
+    lab.emr.publish(101..=110).await;
+    lab.client().process_events().await.unwrap();
+    lab.refuses.store(false, Ordering::Relaxed);
+    lab.emr.publish(std::iter::repeat_n(SLOW, 500)).await;
+    let before = lab.tried.load(Ordering::Relaxed);
+    let id = lab.ask(ActionKind::RetryMany, None, "").await;
+    let running = lab.run();
+    let (state, outcome) = lab.ended(id).await;
+    assert_eq!(state, ActionState::Done, "{outcome}");
+    let tried = lab.tried.load(Ordering::Relaxed) - before;
+    assert!(tried < 510, "all that was there to read was read first");
+    running.end().await;
+}
+
+/// Its first round is never.
+async fn who_stands_by_for_a_schedule_is_asked_before_its_first_time<H: Harness + 'static>(
+    harness: &Arc<H>,
+) {
+    let mut lab = Lab::new(harness).await;
+    lab.emr.publish([101]).await;
+    lab.has_lease = true;
+    let before = lab.run();
+    let parked = lab.until_parked(1).await;
+    before.end().await;
+    lab.schedule = Some(Schedule::cron("0 0 0 29 2 ?").unwrap());
+    let running = lab.run();
+    let outcome = lab.done(ActionKind::Skip, Some(&parked[0]), "").await;
+    assert!(outcome.contains("given up"), "{outcome}");
+    running.end().await;
+}
+
+/// Nothing else is kept waiting by a place that nobody finds.
+#[tokio::test]
+async fn who_looks_for_a_place_can_be_called_off() {
+    struct Silent;
+
+    #[async_trait]
+    impl FeedSource for Silent {
+        async fn fetch(&self, _: &PageRequest) -> Result<PageResponse, FetchError> {
+            std::future::pending().await
+        }
+    }
+
+    let harness = Arc::new(SqliteHarness::default());
+    let lab = Lab::new(&harness).await;
+    lab.emr.publish([101]).await;
+    lab.client().process_events().await.unwrap();
+    let parked = lab.parked().await;
+    let worker = Target {
+        harness: Arc::clone(&harness),
+        refuses: Arc::clone(&lab.refuses),
+        is_away: Arc::default(),
+        tried: Arc::default(),
+        is_one_patient: false,
+    };
+    let client = AtomFeedClient::builder(feed_uri(), Silent)
+        .look_for_actions(Duration::from_millis(5))
+        .build(lab.store.clone(), worker);
+    let stop = CancellationToken::new();
+    let stopped = stop.clone();
+    let running = tokio::spawn(async move { client.run(stopped).await.unwrap() });
+    for kind in [ActionKind::PreviewMarker, ActionKind::MoveMarker] {
+        let id = lab.ask(kind, None, "after:tag:nowhere").await;
+        let begun = Instant::now();
+        while lab.action(id).await.progress.state == ActionState::Waiting {
+            assert!(begun.elapsed() < PATIENCE, "it is not begun");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let mut work = lab.store.change().await.unwrap();
+        let off = work.call_off(id, "not now", SystemClock.now()).await;
+        assert!(off.unwrap());
+        work.commit().await.unwrap();
+        lab.done(ActionKind::ResetRetries, Some(&parked[0]), "")
+            .await;
+        let ended = lab.action(id).await.progress;
+        assert_eq!(ended.state, ActionState::CalledOff, "{ended:?}");
+    }
+    stop.cancel();
+    running.await.unwrap();
 }
 
 /// Who was at it has ended in the middle: before it edited, after that, and after the event was applied.

@@ -7,7 +7,8 @@ use atomfeed_core::store::{
     ActionQuery, ConsoleStore, FailureFilter, FeedStatus, MemoryStore, StoreError, StoreErrorKind,
 };
 use atomfeed_core::{
-    ActionKind, ActionState, Clock, EntryId, Event, Failure, FeedUri, Marker, Place, SystemClock,
+    ActionKind, ActionProgress, ActionState, Clock, EntryId, Event, Failure, FeedUri, Marker,
+    NewAction, Place, SystemClock,
 };
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -522,6 +523,56 @@ async fn what_is_hostile_is_shown_as_text() {
 
 /// As the original parks them: each message names a page, and each content differs.
 #[tokio::test]
+async fn who_looks_for_a_text_in_ten_thousand_and_one_is_led_to_all_of_them() {
+    let store = MemoryStore::new();
+    let mut work = store.change().await.unwrap();
+    for number in 0..=10_000 {
+        let message = match number {
+            0 => "only the first has <this>",
+            _ => "the others have that",
+        };
+        let failure = Failure::new(message, SystemClock.now());
+        work.park(&event(number, "/patient/1"), &failure)
+            .await
+            .unwrap();
+    }
+    work.commit().await.unwrap();
+    let mut asha = Browser::signed_in(console(store), "asha").await;
+    let mut path = "/failed?system=Lab&error=HAS+%3Cthis".to_owned();
+    let mut led_on = 0;
+    let page = loop {
+        let page = asha.page(&path).await;
+        if !page.contains("more were looked at") {
+            break page;
+        }
+        assert!(page.contains("Lab: at least 0 parked"), "{page}");
+        assert!(!page.contains("Nothing"), "{page}");
+        led_on += 1;
+        let (_, next) = page
+            .split_once("<a rel=\"next\" href=\"/atomfeed-console")
+            .unwrap();
+        let next = next.split('"').next().unwrap();
+        path = next.replace("&amp;", "&").replace("&#38;", "&");
+    };
+    assert_eq!(led_on, 2);
+    assert_eq!(page.matches("<span class=\"number\">").count(), 1);
+    // An event has a name, too, and what is no question is no answer to another one.
+    let json = asha.page("/api/systems/Lab/failed?event=tag:7").await;
+    assert_eq!(json.matches("\"event_id\"").count(), 1, "{json}");
+    let refused = asha.get("/failed?titel=7").await;
+    assert_eq!(refused.status, 400, "{}", refused.body);
+    // Where few are left nobody is led on.
+    let page = asha
+        .page("/failed?system=Lab&title=nowhere&before=4000")
+        .await;
+    assert!(
+        page.contains("Nothing more is parked that is like this."),
+        "{page}"
+    );
+    assert!(!page.contains("rel=\"next\""), "{page}");
+}
+
+#[tokio::test]
 async fn a_thousand_failures_of_one_cause_are_one_group() {
     let store = MemoryStore::new();
     let mut work = store.change().await.unwrap();
@@ -741,6 +792,30 @@ where
     .await;
     let page = outcome(&mut asha, format!("/systems/Lab/retry?feed={FEED}"), &[why]).await;
     assert!(page.contains("tries 4 again"), "{page}");
+    // What a console was at that was ended in the middle is gone on with once somebody looks.
+    let long_ago = SystemClock.now() - chrono::TimeDelta::minutes(3);
+    let many = NewAction {
+        feed_uri: feed(),
+        kind: ActionKind::RetryMany,
+        failed_event_id: None,
+        event_id: None,
+        detail: String::new(),
+        by: "asha".to_owned(),
+        why: "a test".to_owned(),
+        at: long_ago,
+    };
+    let begun = ActionProgress::waiting(long_ago).then(ActionState::Running, long_ago, "");
+    let mut work = store.change().await.unwrap();
+    let many = work.ask(&many, &begun).await.unwrap();
+    work.commit().await.unwrap();
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while !asha
+        .page(&format!("/systems/Lab/actions/{many}"))
+        .await
+        .contains("tries 4 again")
+    {
+        assert!(std::time::Instant::now() < until, "nobody goes on with it");
+    }
     let place = [("page", "http://emr:8050/7"), ("entry", "tag:7")];
     let page = outcome(
         &mut asha,
@@ -788,7 +863,7 @@ where
     assert!(work.parked_event(ids[2]).await.unwrap().is_none());
     assert_eq!(work.parked_event(ids[0]).await.unwrap().unwrap().retries, 0);
     let actions = work.actions(&ActionQuery::newest(100)).await.unwrap();
-    assert_eq!(actions.len(), 7);
+    assert_eq!(actions.len(), 8);
     assert!(
         actions
             .iter()
@@ -901,6 +976,20 @@ async fn what_is_asked_for_can_be_watched_and_called_off() {
         page.contains("called off by asha") && !page.contains("hx-get"),
         "{page}"
     );
+    // Two do not edit it, or give it up, at once.
+    let why = ("why", "it is wrong");
+    let edit = asha
+        .fill(
+            &format!("/systems/Lab/failed/{id}/edit"),
+            &[("detail", "/patient/2"), why],
+        )
+        .await;
+    assert_eq!(edit.status, 303, "{}", edit.body);
+    let skip = asha
+        .fill(&format!("/systems/Lab/failed/{id}/skip"), &[why])
+        .await;
+    assert_eq!(skip.status, 409, "{}", skip.body);
+    assert!(skip.body.contains("call that off"), "{}", skip.body);
     let event = asha.page(&format!("/systems/Lab/failed/{id}")).await;
     assert!(event.contains("What was done about it"));
     // Without a reason, or of what is gone, nothing is asked.

@@ -9,7 +9,7 @@ use atomfeed_client::Event;
 use atomfeed_core::store::{
     ActionQuery, ActionStore, Claim, ClaimStore, ConsumerStore, FailedEventQuery, FailedEventStore,
     FailureFilter, FailureGroup, FailureQuery, FailureStore, FeedFailures, FeedStatus, MarkerStore,
-    MinuteCounts, ParkedEvent, StatusStore, StoreError, StoreErrorKind, StoreResult, UnitOfWork,
+    MinuteCounts, ParkedPage, StatusStore, StoreError, StoreErrorKind, StoreResult, UnitOfWork,
 };
 use atomfeed_core::{
     Action, ActionProgress, ActionState, EntryId, FailedEvent, FailedEventRetryLog, Failure,
@@ -329,8 +329,12 @@ impl<C: ?Sized + Send + 'static> ActionStore for FaultyWork<C> {
 
 #[async_trait]
 impl<C: ?Sized + Send + 'static> FailureStore for FaultyWork<C> {
-    async fn failures(&mut self, query: &FailureQuery) -> StoreResult<Vec<ParkedEvent>> {
+    async fn failures(&mut self, query: &FailureQuery) -> StoreResult<ParkedPage> {
         self.plan.call(self.work.failures(query)).await
+    }
+
+    async fn failure_floor(&mut self, before: Option<i64>, many: u32) -> StoreResult<Option<i64>> {
+        self.plan.call(self.work.failure_floor(before, many)).await
     }
 
     async fn failures_in_order(

@@ -19,7 +19,11 @@ pub trait FailureStore: Send {
     /// # Errors
     ///
     /// This and every other call: as the database has it.
-    async fn failures(&mut self, query: &FailureQuery) -> StoreResult<Vec<ParkedEvent>>;
+    async fn failures(&mut self, query: &FailureQuery) -> StoreResult<ParkedPage>;
+
+    /// The id of the `many`-th parked event, of any feed, below `before`: where a search that is to look at so
+    /// many and no more has to stop. None where there are fewer.
+    async fn failure_floor(&mut self, before: Option<i64>, many: u32) -> StoreResult<Option<i64>>;
 
     /// Parked events of a feed, in the order in which they were parked: their ids, above `after`.
     async fn failures_in_order(
@@ -82,7 +86,7 @@ pub struct ParkedEvent {
     pub title: String,
     /// Column `tags`.
     pub tags: String,
-    /// The beginning of the column `error_message`.
+    /// The beginning of what its last failure said.
     pub error: String,
     /// Column `failed_at`: when it was parked.
     pub parked_at: DateTime<Utc>,
@@ -99,8 +103,8 @@ pub struct ParkedEvent {
 }
 
 impl ParkedEvent {
-    /// What is known of a failed event, which waits or does not.
-    pub fn of(failed: &FailedEvent, failed_at: DateTime<Utc>, waits: bool) -> Self {
+    /// What is known of a failed event, of its last failure, and of whether it waits.
+    pub fn of(failed: &FailedEvent, last: &Failure, waits: bool) -> Self {
         let place = failed.place.clone().unwrap_or_default();
         Self {
             id: failed.id,
@@ -108,9 +112,9 @@ impl ParkedEvent {
             event_id: failed.event.id().clone(),
             title: failed.event.title().to_owned(),
             tags: failed.event.tags_column(),
-            error: beginning(failed.failure.message()),
+            error: beginning(last.message()),
             parked_at: failed.failure.at(),
-            failed_at,
+            failed_at: last.at(),
             retries: failed.retries,
             key: place.key,
             due_at: place.due_at,
@@ -119,10 +123,34 @@ impl ParkedEvent {
     }
 }
 
+/// Some parked events.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct ParkedPage {
+    /// The events, the newest first.
+    pub events: Vec<ParkedEvent>,
+    /// Rows among them that nobody can read, since another program left something out: their ids.
+    pub unreadable: Vec<i64>,
+    /// [Below](FailureQuery::before) which there may be more.
+    pub next: Option<i64>,
+}
+
+impl ParkedPage {
+    /// How many rows it has.
+    pub fn len(&self) -> u32 {
+        u32::try_from(self.events.len() + self.unreadable.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Whether nothing was found.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 /// How much of an error message stands in a [`ParkedEvent`], in characters.
 const BEGINNING: usize = 400;
 
-fn beginning(message: &str) -> String {
+pub(super) fn beginning(message: &str) -> String {
     message.chars().take(BEGINNING).collect()
 }
 
@@ -193,8 +221,10 @@ impl FeedFailures {
 pub struct FailureQuery {
     /// Which.
     pub filter: FailureFilter,
-    /// Only ids below this: the last one of the page before.
+    /// Only ids below this: the [next](ParkedPage::next) of the page before.
     pub before: Option<i64>,
+    /// Only this id and those above: see [`failure_floor`](FailureStore::failure_floor).
+    pub down_to: Option<i64>,
     /// At most so many.
     pub limit: u32,
 }
@@ -205,14 +235,22 @@ impl FailureQuery {
         Self {
             filter,
             before: None,
+            down_to: None,
             limit: 100,
         }
     }
 
-    /// Only ids below this: the last one of the page before.
+    /// Only ids below this: the [next](ParkedPage::next) of the page before.
     #[must_use]
     pub fn before(mut self, id: Option<i64>) -> Self {
         self.before = id;
+        self
+    }
+
+    /// Only this id and those above: see [`failure_floor`](FailureStore::failure_floor).
+    #[must_use]
+    pub fn down_to(mut self, id: Option<i64>) -> Self {
+        self.down_to = id;
         self
     }
 
@@ -245,7 +283,7 @@ pub struct FailureFilter {
     pub key: Option<String>,
     /// The id of the event.
     pub event: Option<EntryId>,
-    /// A part of the error.
+    /// A part of what it said when it was parked, or of the beginning of what it said last.
     pub error: Option<String>,
     /// Failed last at this time or later.
     pub since: Option<DateTime<Utc>>,
@@ -288,6 +326,12 @@ impl FailureFilter {
         texts.iter().all(|text| text.is_none())
             && self.event.is_none()
             && self.state != Some(FailureState::Waits)
+    }
+
+    /// Whether a text is asked for, which no index helps to find.
+    pub fn has_text(&self) -> bool {
+        let texts = [&self.title, &self.tag, &self.error];
+        texts.iter().any(|text| text.is_some())
     }
 
     /// What is asked for, name by name.

@@ -38,7 +38,7 @@ pub use console::{ConsoleStore, Publishing, Records, SetAside};
 pub use error::{StoreError, StoreErrorKind, StoreResult, is_transient};
 pub use failures::{
     FailureFilter, FailureGroup, FailureQuery, FailureState, FailureStore, FeedFailures,
-    InvalidFilter, ParkedEvent,
+    InvalidFilter, ParkedEvent, ParkedPage,
 };
 pub use feed::{FeedStore, NewestEvent, OffsetMarker, RecordRange, TimeBounds};
 pub use memory::{MemoryConnection, MemoryStore};

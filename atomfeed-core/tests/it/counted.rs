@@ -23,6 +23,16 @@ fn insert(number: u32) -> String {
     )
 }
 
+/// As the original notes a retry that failed.
+fn retry() -> String {
+    format!(
+        "INSERT INTO failed_event_retry_log (feed_uri, failed_at, error_message, event_id,
+          event_content, error_hash_code)
+         VALUES ('{}', '2024-03-01 09:00:00', 'the disk is full', 'tag:2', '/patient/2', 0)",
+        feed()
+    )
+}
+
 async fn counts<D: Dialect>(store: &SqlStore<D>) -> (u64, Vec<(String, u64)>, u64) {
     let mut work = store.change().await.unwrap();
     let changed = work.count_failures(1_000).await.unwrap();
@@ -35,7 +45,7 @@ async fn counts<D: Dialect>(store: &SqlStore<D>) -> (u64, Vec<(String, u64)>, u6
     let groups = groups.into_iter().map(|group| (group.text, group.count));
     let dead = "state=from-3".parse().unwrap();
     let listed = work.failures(&FailureQuery::of(all.clone())).await.unwrap();
-    assert_eq!(work.failure_count(&all).await.unwrap(), listed.len() as u64);
+    assert_eq!(work.failure_count(&all).await.unwrap(), listed.len().into());
     (
         changed,
         groups.collect(),
@@ -69,10 +79,45 @@ macro_rules! on {
                     run("UPDATE failed_events SET retries = 3, failed_at = failed_at
                          WHERE event_id IN ('tag:1', 'tag:2')".to_owned()).await;
                     assert_eq!(counts(&store).await, (2, vec![theirs(20), ours.clone()], 2));
+                    // What it said then is known, too.
+                    run(retry()).await;
+                    run("UPDATE failed_events SET retries = 4, failed_at = failed_at
+                         WHERE event_id = 'tag:2'".to_owned()).await;
+                    let other = ("the disk is full".to_owned(), 1);
+                    let groups = vec![theirs(19), ours.clone(), other];
+                    assert_eq!(counts(&store).await, (1, groups, 2));
+                    let mut work = store.look().await.unwrap();
+                    let full = FailureQuery::of("error=DISK".parse().unwrap());
+                    let found = work.failures(&full).await.unwrap().events;
+                    assert_eq!((found.len(), found[0].error.as_str()), (1, "the disk is full"));
+                    assert_eq!(found[0].failed_at.to_string(), "2024-03-01 09:00:00 UTC");
+                    drop(work);
+                    run("UPDATE failed_events SET event_id = 'tag:12', failed_at = failed_at
+                         WHERE event_id = 'tag:2'".to_owned()).await;
                 }
                 run("DELETE FROM failed_events WHERE event_id LIKE 'tag:1%'".to_owned()).await;
-                let dead = u64::from($retries);
-                assert_eq!(counts(&store).await, (11, vec![theirs(9), ours], dead));
+                let (gone, left) = match $retries {
+                    true => (12, 8),
+                    false => (11, 9),
+                };
+                assert_eq!(counts(&store).await, (gone, vec![theirs(left), ours], 0));
+                // What nobody can read keeps nothing from being seen that is behind it.
+                run(insert(30).replace("'tag:30'", "''")).await;
+                counts(&store).await;
+                let mut work = store.look().await.unwrap();
+                for filter in ["", "title=patient"] {
+                    let mut query = FailureQuery::of(filter.parse().unwrap()).limit(1);
+                    let (mut seen, mut unreadable) = (0, 0);
+                    loop {
+                        let page = work.failures(&query).await.unwrap();
+                        seen += page.events.len();
+                        unreadable += page.unreadable.len();
+                        let Some(next) = page.next else { break };
+                        query = query.before(Some(next));
+                    }
+                    let ours = usize::from(filter.is_empty());
+                    assert_eq!((seen, unreadable), (left as usize + ours, 1), "{filter}");
+                }
             }
         )+
     };

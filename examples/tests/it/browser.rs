@@ -161,6 +161,10 @@ impl Browser {
         field.send_keys(text).await.unwrap();
     }
 
+    pub(crate) fn has_script(&self) -> bool {
+        self.kind.has_script
+    }
+
     /// What stands on the page.
     pub(crate) async fn text(&self) -> String {
         let body = self.client.find(Locator::Css("body")).await.unwrap();

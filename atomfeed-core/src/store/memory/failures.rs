@@ -6,9 +6,10 @@ use chrono::{DateTime, Utc};
 use super::MemoryConnection;
 use super::consumer::{key, retry_key};
 use super::transaction::merged;
+use crate::store::failures::beginning;
 use crate::store::{
     FailedEventStore, FailureFilter, FailureGroup, FailureQuery, FailureState, FailureStore,
-    FeedFailures, ParkedEvent, StoreError, StoreErrorKind, StoreResult,
+    FeedFailures, ParkedEvent, ParkedPage, StoreError, StoreErrorKind, StoreResult,
 };
 use crate::{Event, FailedEvent, Failure, FeedUri};
 
@@ -69,7 +70,8 @@ impl Parked {
             && state
             && contains(event.title(), &filter.title)
             && contains(&event.tags_column(), &filter.tag)
-            && contains(failed.failure.message(), &filter.error)
+            && (contains(failed.failure.message(), &filter.error)
+                || contains(&beginning(self.last.message()), &filter.error))
             && filter.event.as_ref().is_none_or(|id| event.id() == id)
             && (filter.key.is_none() || key(failed) == filter.key.as_deref())
             && filter.since.is_none_or(|since| at >= since)
@@ -79,14 +81,31 @@ impl Parked {
 
 #[async_trait]
 impl FailureStore for MemoryConnection {
-    async fn failures(&mut self, query: &FailureQuery) -> StoreResult<Vec<ParkedEvent>> {
+    async fn failures(&mut self, query: &FailureQuery) -> StoreResult<ParkedPage> {
         let parked = self.parked_that(&query.filter).into_iter().rev();
         let before = query.before.unwrap_or(i64::MAX);
-        let parked = parked.filter(|parked| parked.failed.id < before);
+        let down_to = query.down_to.unwrap_or(i64::MIN);
+        let parked = parked.filter(|parked| (down_to..before).contains(&parked.failed.id));
         let parked = parked.take(query.limit as usize);
-        Ok(parked
-            .map(|parked| ParkedEvent::of(&parked.failed, parked.last.at(), parked.waits))
-            .collect())
+        let events = parked
+            .map(|parked| ParkedEvent::of(&parked.failed, &parked.last, parked.waits))
+            .collect();
+        let mut page = ParkedPage {
+            events,
+            ..ParkedPage::default()
+        };
+        let last = page.events.last().map(|last| last.id);
+        page.next = last.filter(|_| page.len() == query.limit);
+        Ok(page)
+    }
+
+    async fn failure_floor(&mut self, before: Option<i64>, many: u32) -> StoreResult<Option<i64>> {
+        let parked = self.parked_that(&FailureFilter::default()).into_iter();
+        let ids = parked.map(|parked| parked.failed.id).rev();
+        let mut below = ids.filter(|id| before.is_none_or(|before| *id < before));
+        Ok((many as usize)
+            .checked_sub(1)
+            .and_then(|before| below.nth(before)))
     }
 
     async fn failures_in_order(

@@ -8,16 +8,18 @@ use super::statements::Choice;
 use super::{Dialect, Row, TableZone, Value};
 use crate::store::{
     FailureFilter, FailureGroup, FailureQuery, FailureState, FailureStore, FeedFailures,
-    ParkedEvent, StoreError, StoreErrorKind, StoreResult,
+    ParkedEvent, ParkedPage, StoreError, StoreErrorKind, StoreResult,
 };
 use crate::{EntryId, FailedEvent, Failure, FeedUri, Reason};
 
 const INSERT: &str = "INSERT {unless} INTO {s}atomfeed_failures
-    (failed_event_id, feed, reason, retries, failed_at) VALUES (?, ?, ?, ?, ?) {there}";
+    (failed_event_id, feed, reason, retries, failed_at, message) VALUES (?, ?, ?, ?, ?, ?) {there}";
 const INSERT_REASON: &str = "INSERT {unless} INTO {s}atomfeed_reasons (reason, text)
     VALUES (?, ?) {there}";
 const ADD_RETRY: &str = "UPDATE {s}atomfeed_failures SET retries = retries + 1, reason = ?,
-    failed_at = ? WHERE failed_event_id = ?";
+    failed_at = ?, message = ? WHERE failed_event_id = ?";
+const SET_LAST: &str = "UPDATE {s}atomfeed_failures SET reason = ?, failed_at = ?, message = ?
+    WHERE failed_event_id = ?";
 const SET_RETRIES: &str = "UPDATE {s}atomfeed_failures SET retries = ? WHERE failed_event_id = ?";
 const DELETE: &str = "DELETE FROM {s}atomfeed_failures WHERE failed_event_id = ?";
 
@@ -39,13 +41,15 @@ macro_rules! waits {
 const FROM_TABLE: Source = Source {
     columns: concat!(
         "failed.id, failed.feed_uri, failed.event_id, failed.title,
-     {?failed_events.tags:failed.tags|beside.tags}, SUBSTR(failed.error_message, 1, 400),
+     {?failed_events.tags:failed.tags|beside.tags},
+     COALESCE(counted.message, SUBSTR(failed.error_message, 1, 400)),
      failed.failed_at, counted.failed_at, counted.retries, beside.event_key, beside.due_at, ",
         waits!()
     ),
     from: " FROM {s}atomfeed_failures AS counted
     JOIN {s}failed_events AS failed ON failed.id = counted.failed_event_id
     LEFT JOIN {s}atomfeed_failed_events AS beside ON beside.failed_event_id = counted.failed_event_id",
+    id: "failed.id",
     title: "failed.title",
     tags: "{?failed_events.tags:failed.tags|beside.tags}",
     error: "failed.error_message",
@@ -55,12 +59,13 @@ const FROM_TABLE: Source = Source {
 const FROM_BESIDE: Source = Source {
     columns: concat!(
         "beside.failed_event_id, beside.feed_uri, beside.event_id, beside.title, beside.tags,
-     SUBSTR(beside.error_message, 1, 400), beside.failed_at, counted.failed_at, counted.retries,
+     COALESCE(counted.message, SUBSTR(beside.error_message, 1, 400)), beside.failed_at, counted.failed_at, counted.retries,
      beside.event_key, beside.due_at, ",
         waits!()
     ),
     from: " FROM {s}atomfeed_failures AS counted
     JOIN {s}atomfeed_failed_events AS beside ON beside.failed_event_id = counted.failed_event_id",
+    id: "beside.failed_event_id",
     title: "beside.title",
     tags: "beside.tags",
     error: "beside.error_message",
@@ -72,6 +77,7 @@ const FROM_BESIDE: Source = Source {
 struct Source {
     columns: &'static str,
     from: &'static str,
+    id: &'static str,
     title: &'static str,
     tags: &'static str,
     error: &'static str,
@@ -88,6 +94,8 @@ const FEED_OF: &str = "SELECT feed_uri FROM {s}failed_events WHERE id = ?";
 const FEED_BESIDE: &str =
     "SELECT feed_uri FROM {s}atomfeed_failed_events WHERE failed_event_id = ?";
 const ENDS: &str = "SELECT MIN(failed_event_id), MAX(failed_event_id) FROM {s}atomfeed_failures";
+const FLOOR: &str = "SELECT failed_event_id FROM {s}atomfeed_failures WHERE failed_event_id < ?
+    ORDER BY failed_event_id DESC LIMIT 1 OFFSET ?";
 const BY_FEED: &str = "SELECT feed, COUNT(*), COUNT(CASE WHEN retries >= ? THEN 1 END),
      MIN(failed_at), MIN(failed_event_id)
     FROM {s}atomfeed_failures GROUP BY feed";
@@ -155,6 +163,7 @@ impl<D: Dialect> SqlUnitOfWork<D> {
             reason.key().into(),
             retries.into(),
             failure.at().into(),
+            beginning(failure),
         ];
         self.execute(what, INSERT, values).await.map(drop)
     }
@@ -163,7 +172,12 @@ impl<D: Dialect> SqlUnitOfWork<D> {
     pub(super) async fn count_retry(&mut self, id: i64, failure: &Failure) -> StoreResult<()> {
         let reason = failure.reason();
         self.keep_reason(&reason).await?;
-        let values = vec![reason.key().into(), failure.at().into(), id.into()];
+        let values = vec![
+            reason.key().into(),
+            failure.at().into(),
+            beginning(failure),
+            id.into(),
+        ];
         let what = "counting a retry that failed";
         self.execute(what, ADD_RETRY, values).await.map(drop)
     }
@@ -172,6 +186,27 @@ impl<D: Dialect> SqlUnitOfWork<D> {
     pub(super) async fn count_out(&mut self, id: i64) -> StoreResult<()> {
         let what = "counting what is parked";
         self.execute(what, DELETE, vec![id.into()]).await.map(drop)
+    }
+
+    /// Takes note of the last failure of an event that another program has tried again.
+    async fn count_last(&mut self, id: i64) -> StoreResult<()> {
+        let Ok(Some(failed)) = self.parked_event(id).await else {
+            return Ok(());
+        };
+        let last = self.last_retries(&failed, 1).await?.into_iter().next();
+        let Some(last) = last else {
+            return Ok(());
+        };
+        let reason = last.reason();
+        self.keep_reason(&reason).await?;
+        let values = vec![
+            reason.key().into(),
+            last.at().into(),
+            beginning(&last),
+            id.into(),
+        ];
+        let what = "counting what other programs have tried again";
+        self.execute(what, SET_LAST, values).await.map(drop)
     }
 
     async fn keep_reason(&mut self, reason: &Reason) -> StoreResult<()> {
@@ -194,7 +229,7 @@ impl<D: Dialect> SqlUnitOfWork<D> {
         &mut self,
         query: &FailureQuery,
         above: Option<i64>,
-    ) -> StoreResult<Vec<ParkedEvent>> {
+    ) -> StoreResult<ParkedPage> {
         let zone = self.store.layout().zone();
         let mut parked = Vec::new();
         for source in self.sources() {
@@ -204,6 +239,11 @@ impl<D: Dialect> SqlUnitOfWork<D> {
             }
             if let Some(above) = above {
                 choice.and("counted.failed_event_id >= ?", [above.into()]);
+                // That both ends hold for the joined table, too, PostgreSQL does not see.
+                choice.and(&format!("{} >= ?", source.id), [above.into()]);
+                if let Some(before) = query.before {
+                    choice.and(&format!("{} < ?", source.id), [before.into()]);
+                }
             }
             let statement = format!(
                 "SELECT {}{}{} ORDER BY counted.failed_event_id DESC LIMIT ?",
@@ -220,22 +260,30 @@ impl<D: Dialect> SqlUnitOfWork<D> {
                 None => zone,
                 Some(_) => TableZone::default(),
             };
-            for row in rows {
-                match parked_event(row, zone) {
-                    Err(error) if error.kind() == StoreErrorKind::InvalidData => {
-                        let error = &error as &dyn std::error::Error;
-                        tracing::warn!(
-                            error,
-                            "a row of failed_events cannot be read and is not shown"
-                        );
-                    }
-                    read => parked.push(read?),
-                }
+            for mut row in rows {
+                let id = row.required_int()?;
+                parked.push((id, parked_event(id, row, zone)));
             }
         }
-        parked.sort_by_key(|parked| std::cmp::Reverse(parked.id));
+        parked.sort_by_key(|(id, _)| std::cmp::Reverse(*id));
         parked.truncate(query.limit as usize);
-        Ok(parked)
+        let is_full = parked.len() == query.limit as usize;
+        let last = parked.last().map(|(id, _)| *id);
+        let mut page = ParkedPage {
+            next: last.filter(|_| is_full),
+            ..ParkedPage::default()
+        };
+        for (id, read) in parked {
+            match read {
+                Err(error) if error.kind() == StoreErrorKind::InvalidData => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(id, error, "a row of failed_events cannot be read");
+                    page.unreadable.push(id);
+                }
+                read => page.events.push(read?),
+            }
+        }
+        Ok(page)
     }
 
     /// The feed of a parked event.
@@ -255,9 +303,9 @@ impl<D: Dialect> SqlUnitOfWork<D> {
 
 #[async_trait]
 impl<D: Dialect> FailureStore for SqlUnitOfWork<D> {
-    async fn failures(&mut self, query: &FailureQuery) -> StoreResult<Vec<ParkedEvent>> {
-        if query.filter.is_narrow() {
-            return self.failures_above(query, None).await;
+    async fn failures(&mut self, query: &FailureQuery) -> StoreResult<ParkedPage> {
+        if !query.filter.has_text() && query.filter.state != Some(FailureState::Waits) {
+            return self.failures_above(query, query.down_to).await;
         }
         // No index helps to find a text. Ever larger parts are gone through, the newest first, as a rule of a
         // few hundred: databases would go through all of them, and sort what they find.
@@ -265,25 +313,40 @@ impl<D: Dialect> FailureStore for SqlUnitOfWork<D> {
             .fetch("reading how much is parked", ENDS, Vec::new())
             .await?;
         let Some(mut ends) = ends.into_iter().next() else {
-            return Ok(Vec::new());
+            return Ok(ParkedPage::default());
         };
         let (Some(lowest), Some(highest)) = (ends.int()?, ends.int()?) else {
-            return Ok(Vec::new());
+            return Ok(ParkedPage::default());
         };
-        let mut found = Vec::new();
+        let lowest = query.down_to.map_or(lowest, |down_to| lowest.max(down_to));
+        let mut found = ParkedPage::default();
         let mut before = query
             .before
             .unwrap_or(i64::MAX)
             .min(highest.saturating_add(1));
         let mut part = i64::from(query.limit).saturating_mul(2).max(1);
-        while before > lowest && found.len() < query.limit as usize {
-            let above = before.saturating_sub(part);
-            let left = query.limit - u32::try_from(found.len()).unwrap_or(query.limit);
+        while before > lowest && found.len() < query.limit {
+            let above = before.saturating_sub(part).max(lowest);
+            let left = query.limit - found.len();
             let of_part = query.clone().before(Some(before)).limit(left);
-            found.extend(self.failures_above(&of_part, Some(above)).await?);
+            let of_part = self.failures_above(&of_part, Some(above)).await?;
+            found.events.extend(of_part.events);
+            found.unreadable.extend(of_part.unreadable);
+            found.next = of_part.next;
             (before, part) = (above, part.saturating_mul(8));
         }
         Ok(found)
+    }
+
+    async fn failure_floor(&mut self, before: Option<i64>, many: u32) -> StoreResult<Option<i64>> {
+        let Some(passed) = many.checked_sub(1) else {
+            return Ok(None);
+        };
+        let values = vec![before.unwrap_or(i64::MAX).into(), i64::from(passed).into()];
+        let what = "reading how far down a part of what is parked reaches";
+        let rows = self.fetch(what, FLOOR, values).await?;
+        let row = rows.into_iter().next();
+        row.map(|mut row| row.required_int()).transpose()
     }
 
     async fn failures_in_order(
@@ -519,6 +582,7 @@ impl<D: Dialect> FailureStore for SqlUnitOfWork<D> {
             let (id, retries) = (row.required_int()?, row.required_int()?);
             let values = vec![retries.into(), id.into()];
             changed += self.execute(what, SET_RETRIES, values).await?;
+            self.count_last(id).await?;
         }
         for mut row in self.fetch(what, GONE, limit()).await? {
             changed += 1;
@@ -569,15 +633,16 @@ fn chosen<D: Dialect>(filter: &FailureFilter, source: &Source) -> Choice {
         }
         Some(FailureState::Waits) => choice.and(concat!(waits!(), " = 1"), []),
     }
-    for (column, text) in [
-        (source.title, &filter.title),
-        (source.tags, &filter.tag),
-        (source.error, &filter.error),
-    ] {
+    let has = |column: &str| format!("LOWER({column}) LIKE ? ESCAPE '!'");
+    for (column, text) in [(source.title, &filter.title), (source.tags, &filter.tag)] {
         if let Some(text) = text {
-            let condition = format!("LOWER({column}) LIKE ? ESCAPE '!'");
-            choice.and(&condition, [containing::<D>(text).into()]);
+            choice.and(&has(column), [containing::<D>(text).into()]);
         }
+    }
+    if let Some(text) = &filter.error {
+        let condition = format!("({} OR {})", has("counted.message"), has(source.error));
+        let pattern = containing::<D>(text);
+        choice.and(&condition, [pattern.clone().into(), pattern.into()]);
     }
     if let Some(key) = &filter.key {
         choice.and("beside.event_key = ?", [key.replace('\0', "").into()]);
@@ -593,6 +658,12 @@ fn chosen<D: Dialect>(filter: &FailureFilter, source: &Source) -> Choice {
         choice.and("counted.failed_at < ?", [until.into()]);
     }
     choice
+}
+
+/// The beginning of what a failure says, as the tables keep it.
+fn beginning(failure: &Failure) -> Value {
+    let beginning = crate::store::failures::beginning(failure.message());
+    beginning.replace('\0', "\u{fffd}").into()
 }
 
 /// The pattern of texts that contain one, as the database lowers them.
@@ -611,8 +682,7 @@ fn containing<D: Dialect>(text: &str) -> String {
     pattern + "%"
 }
 
-fn parked_event(mut row: Row, zone: TableZone) -> StoreResult<ParkedEvent> {
-    let id = row.required_int()?;
+fn parked_event(id: i64, mut row: Row, zone: TableZone) -> StoreResult<ParkedEvent> {
     let feed_uri = feed_uri(&mut row)?;
     let event_id = EntryId::new(row.text_or_empty()?).ok_or_else(|| {
         let context = "reading the column event_id: it is empty; remove the row";

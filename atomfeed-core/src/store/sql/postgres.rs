@@ -44,6 +44,11 @@ const BESIDE: &[File] = &[
         "console",
         include_str!("../../../migrations/postgres/0005_console.sql"),
     ),
+    (
+        6,
+        "last failure",
+        include_str!("../../../migrations/postgres/0006_last_failure.sql"),
+    ),
 ];
 const TABLES: &[File] = &[(
     2,
