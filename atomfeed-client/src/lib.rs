@@ -8,6 +8,7 @@ mod error;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod guide;
 mod metric;
 mod outcome;
 mod schedule;

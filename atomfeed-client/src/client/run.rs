@@ -41,7 +41,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
     /// | `atomfeed_lag_events` | gauge | events ahead of the marker, where the server says |
     /// | `atomfeed_lag_pages` | gauge | pages ahead of the marker's |
     /// | `atomfeed_lag_seconds` | gauge | how long ago the first event ahead of the marker was published |
-    /// | `atomfeed_page_fetches_total` | counter | pages, by `outcome`: `fetched`, `failed` |
+    /// | `atomfeed_page_fetches_total` | counter | pages, by `outcome`: `fetched`, `unchanged`, `failed` |
     /// | `atomfeed_page_bytes_total` | counter | their bytes, after decompression |
     /// | `atomfeed_batch_events` | histogram | events that were taken at a time |
     /// | `atomfeed_batch_seconds` | histogram | how long they took |
