@@ -3,6 +3,7 @@
 mod applied;
 mod database;
 mod log;
+pub mod properties;
 mod stop;
 
 pub use applied::AppliedTable;

@@ -19,6 +19,7 @@ mod nginx;
 mod parked;
 mod patients;
 mod programs;
+mod properties;
 mod quickstart;
 mod refused_databases;
 mod same_bytes;

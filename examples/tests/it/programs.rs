@@ -244,9 +244,15 @@ fn executable(name: &str) -> PathBuf {
         let test = std::env::current_exe().unwrap();
         let profile = test.parent().and_then(Path::parent).unwrap();
         let folder = profile.join("examples");
-        if ["quickstart", "feed-server", "feed-consumer", "guarded-feed"]
-            .iter()
-            .any(|name| stale(&folder, name))
+        if [
+            "quickstart",
+            "feed-server",
+            "feed-consumer",
+            "guarded-feed",
+            "feeds-from-properties",
+        ]
+        .iter()
+        .any(|name| stale(&folder, name))
         {
             build(profile);
         }

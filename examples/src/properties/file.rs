@@ -1,0 +1,155 @@
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use anyhow::{Context, anyhow};
+
+use super::secret::Secret;
+
+/// A key that is not used, and why.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Unused {
+    key: String,
+    why: String,
+}
+
+impl fmt::Display for Unused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.key, self.why)
+    }
+}
+
+/// The keys of a property file. Who uses one takes it; what is left in the end is not used.
+pub(super) struct Properties {
+    left: BTreeMap<String, String>,
+    unused: Vec<Unused>,
+}
+
+impl Properties {
+    /// Reads a file as Java does: in ISO 8859-1, with escapes.
+    pub(super) fn read(bytes: &[u8]) -> anyhow::Result<Self> {
+        let left = java_properties::read(bytes).context("it is no property file of Java")?;
+        Ok(Self {
+            left: left.into_iter().collect(),
+            unused: Vec::new(),
+        })
+    }
+
+    /// The keys that nobody has taken yet.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
+        self.left.keys().map(String::as_str)
+    }
+
+    /// Takes a value. One that is empty counts as none.
+    pub(super) fn text(&mut self, key: &str) -> Option<String> {
+        let value = self.left.remove(key)?;
+        let value = value.trim();
+        if value.is_empty() {
+            self.note(key, "it has no value");
+            return None;
+        }
+        Some(value.to_owned())
+    }
+
+    /// Takes a password, to the letter.
+    pub(super) fn secret(&mut self, key: &str) -> Option<Secret> {
+        self.left.remove(key).map(Secret::new)
+    }
+
+    /// Takes what is written as a text.
+    pub(super) fn parsed<T>(&mut self, key: &str) -> anyhow::Result<Option<T>>
+    where
+        T: FromStr<Err: std::error::Error + Send + Sync + 'static>,
+    {
+        let parsed = self.text(key).map(|text| text.parse()).transpose();
+        parsed.with_context(|| format!("the value of {key}"))
+    }
+
+    /// Takes a whole number.
+    pub(super) fn number<N: FromStr>(&mut self, key: &str) -> anyhow::Result<Option<N>> {
+        let Some(text) = self.text(key) else {
+            return Ok(None);
+        };
+        let number = text.parse::<N>().map_err(|_| {
+            anyhow!(
+                "the value of {key}, {text:?}: write a whole number, 0 or more, or leave it out"
+            )
+        });
+        number.map(Some)
+    }
+
+    /// Takes the number of the first of these keys that has one.
+    pub(super) fn first_number<N: FromStr>(&mut self, keys: &[&str]) -> anyhow::Result<Option<N>> {
+        let mut first: Option<(&str, N)> = None;
+        for &key in keys {
+            if let Some((before, _)) = &first {
+                self.leave(key, &format!("{before} goes before it"));
+            } else {
+                first = self.number(key)?.map(|number| (key, number));
+            }
+        }
+        Ok(first.map(|(_, number)| number))
+    }
+
+    /// Leaves a key unused, if it is there.
+    pub(super) fn leave(&mut self, key: &str, why: &str) {
+        if self.left.remove(key).is_some() {
+            self.note(key, why);
+        }
+    }
+
+    /// Says of a key, or a part of one, that it is not used.
+    pub(super) fn note(&mut self, key: &str, why: &str) {
+        self.unused.push(Unused {
+            key: key.to_owned(),
+            why: why.to_owned(),
+        });
+    }
+
+    /// What is not used, with the reason for what nobody has taken.
+    pub(super) fn unused(mut self, why: impl Fn(&str) -> &'static str) -> Vec<Unused> {
+        for key in std::mem::take(&mut self.left).into_keys() {
+            self.note(&key, why(&key));
+        }
+        self.unused.sort();
+        self.unused
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_those_that_java_reads() {
+        let file =
+            b"# a comment\n! another\r\na.b = c \\\n   d \nuser:o\\u00e9\npassword=  p\\=1 \n\
+            empty=\nlatin=\xe9\n";
+        let mut properties = Properties::read(file).unwrap();
+        assert_eq!(properties.text("a.b").unwrap(), "c d");
+        assert_eq!(properties.text("user").unwrap(), "o\u{e9}");
+        assert_eq!(properties.secret("password").unwrap().reveal(), "p=1 ");
+        assert_eq!(properties.text("latin").unwrap(), "\u{e9}");
+        assert_eq!(properties.text("empty"), None);
+        assert_eq!(properties.text("a.b"), None, "it was taken");
+        let unused = properties.unused(|_| "nobody knows it");
+        let [empty] = &unused[..] else {
+            panic!("{unused:?}");
+        };
+        assert_eq!(empty.to_string(), "empty: it has no value");
+    }
+
+    #[test]
+    fn the_first_number_is_taken_and_a_wrong_one_is_named() {
+        let mut properties = Properties::read(b"b=2\nc=3\nd=-4\n").unwrap();
+        assert_eq!(
+            properties.first_number(&["a", "b", "c"]).unwrap(),
+            Some(2_u64)
+        );
+        let error = properties.number::<u64>("d").unwrap_err().to_string();
+        assert!(error.contains('d') && error.contains("-4"), "{error}");
+        let unused = properties.unused(|_| "");
+        assert_eq!(unused[0].to_string(), "c: b goes before it");
+    }
+}

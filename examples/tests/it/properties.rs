@@ -1,0 +1,485 @@
+//! feeds-from-properties, with the files of the original's programs as they are.
+
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use atomfeed_core::store::conformance::{MySqlHarness, PostgresHarness};
+use axum::Router;
+use axum::body::{Bytes, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HeaderName, LOCATION, SET_COOKIE};
+use axum::http::{HeaderMap, Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use reqwest::redirect::Policy;
+use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, Executor};
+use tokio::net::TcpListener;
+
+use crate::emr::{Emr, content, entry_id, event, ndjson, sqlite};
+use crate::programs::{Finished, Program};
+
+const ODOO: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/tests/config/erp-atomfeed.properties"
+);
+const PACS: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/tests/config/pacs-atomfeed.properties"
+);
+
+fn run(file: &str, options: &[&str]) -> Finished {
+    Program::start("feeds-from-properties", &[&[file], options].concat()).finish()
+}
+
+/// What it would do, and that it keeps the passwords to itself.
+#[track_caller]
+fn plan(file: &str, options: &[&str]) -> Vec<String> {
+    let planned = run(file, &[options, &["--plan"]].concat());
+    planned.assert_status(0);
+    assert_eq!(planned.stdout, [""; 0]);
+    let said = planned.stderr.join("\n");
+    assert!(
+        !said.contains("made-up") && !said.contains("odoo:"),
+        "{said}"
+    );
+    planned.stderr
+}
+
+#[track_caller]
+fn assert_has(lines: &[String], expected: &[&str]) {
+    for line in expected {
+        assert!(lines.iter().any(|had| had == line), "{line}: {lines:#?}");
+    }
+}
+
+#[test]
+fn the_plan_names_jobs_and_keys_that_are_not_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = sqlite(folder.path(), "erp.db");
+    let options = ["--database", &database, "--cron", "0/15 * * * * ?"];
+    let lines = plan(ODOO, &options);
+    assert_has(
+        &lines,
+        &[
+            "job customer: http://127.0.0.1:8050/openmrs/ws/atomfeed/patient/recent, \
+             0/15 * * * * ? (from --cron), beginning 60s after the start",
+            "job saleorder: http://127.0.0.1:8050/openmrs/ws/atomfeed/encounter/recent, \
+             0/30 * * * * ? (from the file), beginning 60s after the start",
+            "job openelis.saleorder: http://127.0.0.1:8052/openelis/ws/feed/patient/recent, \
+             0/15 * * * * ? (from --cron), beginning 60s after the start",
+            "not used: openerp.host: of the worker that would call Odoo",
+            "not used: openerp.password: of the worker that would call Odoo",
+            "not used: jdbc.password: --database is given instead",
+        ],
+    );
+    let jobs = lines.iter().filter(|line| line.starts_with("job "));
+    assert_eq!(jobs.count(), 7, "{lines:#?}");
+    assert!(!folder.path().join("erp.db").exists(), "nothing is made");
+
+    let zone = [&options[..], &["--time-zone", "Asia/Kolkata"]].concat();
+    assert_has(
+        &plan(PACS, &zone),
+        &[
+            "job openmrs.encounter: http://127.0.0.1:8050/openmrs/ws/atomfeed/encounter/recent, \
+             0/15 * * * * ? in Asia/Kolkata (from --cron)",
+            "not used: feed.author: of a feed that is published; this program reads feeds",
+        ],
+    );
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    let memory = ["--database", "memory:"];
+    for (file, options, words) in [
+        (
+            PACS,
+            &[][..],
+            &["pacs-atomfeed.properties", "--database"][..],
+        ),
+        (PACS, &memory, &["openmrs.encounter", "--cron"]),
+        (ODOO, &memory, &["customer, drug, lab", "--cron"]),
+        (
+            ODOO,
+            &["--database", "memory:", "--only", "stock"],
+            &["--only stock", "saleorder"],
+        ),
+        (ODOO, &["--database", "oracle:x"], &["--database"]),
+        ("no/such.properties", &memory, &["no/such.properties"]),
+    ] {
+        run(file, options).assert_refused(words);
+    }
+    // This one has its schedule in the file.
+    let only = ["--database", "memory:", "--only", "saleorder"];
+    assert_has(
+        &plan(ODOO, &only),
+        &[
+            "job drug: http://127.0.0.1:8050/openmrs/ws/atomfeed/drug/recent, \
+           does not run: left out by --only",
+        ],
+    );
+}
+
+macro_rules! schedules_of_the_table {
+    ($($name:ident: $harness:expr, $url:literal;)+) => {
+        $(#[tokio::test]
+        async fn $name() {
+            let Some(harness) = $harness else { return };
+            let (pool, schema) = harness.foreign().await;
+            let url = std::env::var($url).unwrap();
+            let tables = ["--database", &url, "--schema", schema.as_str(), "--adopt"];
+            let make = "CREATE TABLE quartz_cron_scheduler (id INT PRIMARY KEY,
+                name VARCHAR(255) NOT NULL, enabled BOOLEAN, cron_statement VARCHAR(32),
+                start_delay INT)";
+            pool.execute(make).await.unwrap();
+            let insert = "INSERT INTO quartz_cron_scheduler VALUES
+                (1, 'openMRSEncounterFeedJob', TRUE, '0/15 * * * * ?', 0),
+                (2, 'openMRSEncounterFailedFeedJob', FALSE, '0/20 * * * * ?', 0),
+                (3, 'customerFeedJobTrigger', TRUE, '0/10 * * * * ?', 5000),
+                (4, 'openerpDrugFeedQuartzJobTrigger', FALSE, '0/10 * * * * ?', 0)";
+            pool.execute(insert).await.unwrap();
+            assert_has(
+                &plan(PACS, &tables),
+                &["job openmrs.encounter: \
+                   http://127.0.0.1:8050/openmrs/ws/atomfeed/encounter/recent, \
+                   0/15 * * * * ? (from quartz_cron_scheduler, openMRSEncounterFeedJob)"],
+            );
+            let lines = plan(ODOO, &[&tables[..], &["--cron", "0 * * * * ?"]].concat());
+            assert_has(
+                &lines,
+                &[
+                    "job customer: http://127.0.0.1:8050/openmrs/ws/atomfeed/patient/recent, \
+                     0/10 * * * * ? (from quartz_cron_scheduler, customerFeedJobTrigger), \
+                     beginning 5s after the start",
+                    "job saleorder: http://127.0.0.1:8050/openmrs/ws/atomfeed/encounter/recent, \
+                     0/30 * * * * ? (from the file), beginning 60s after the start",
+                    "job drug: http://127.0.0.1:8050/openmrs/ws/atomfeed/drug/recent, does not \
+                     run: openerpDrugFeedQuartzJobTrigger is not enabled in quartz_cron_scheduler",
+                    "job lab: http://127.0.0.1:8050/openmrs/ws/atomfeed/lab/recent, \
+                     0 * * * * ? (from --cron), beginning 60s after the start",
+                ],
+            );
+            let ours = format!(
+                "SELECT COUNT(*) FROM information_schema.tables
+                 WHERE table_schema = '{schema}' AND table_name LIKE 'atomfeed%'"
+            );
+            let ours: i64 = sqlx::query_scalar(AssertSqlSafe(ours)).fetch_one(&pool).await.unwrap();
+            assert_eq!(ours, 0, "nothing is made");
+        })+
+    };
+}
+
+schedules_of_the_table! {
+    schedules_stand_in_postgresql: PostgresHarness::odoo(), "ATOMFEED_POSTGRES_URL";
+    schedules_stand_in_mariadb: MySqlHarness::openmrs(), "ATOMFEED_MYSQL_URL";
+}
+
+/// What lets only those read a feed-server behind it who have logged in, as OpenMRS and OpenELIS do.
+#[derive(Clone)]
+struct Door {
+    login: fn(&Heard) -> bool,
+    session: &'static str,
+    behind: String,
+    heard: Arc<Mutex<Vec<Heard>>>,
+}
+
+/// What was asked for.
+#[derive(Debug, Clone)]
+struct Heard {
+    method: Method,
+    path: String,
+    authorization: String,
+    cookie: String,
+    body: Bytes,
+}
+
+impl Door {
+    /// Lets in by a session of OpenMRS.
+    fn of_openmrs(heard: &Heard) -> bool {
+        // admin:made-up
+        heard.method == Method::GET
+            && heard.path == "/openmrs/ws/rest/v1/session"
+            && heard.authorization == "Basic YWRtaW46bWFkZS11cA=="
+    }
+
+    /// Lets in by a form, as OpenELIS does.
+    fn of_openelis(heard: &Heard) -> bool {
+        heard.method == Method::POST
+            && heard.path == "/openelis/ws/feed/patient/recent"
+            && heard.body == "loginName=atomfeed&password=made-up"
+    }
+
+    async fn answer(State(door): State<Self>, request: Request) -> Response {
+        let (head, body) = request.into_parts();
+        let header = |name: HeaderName| {
+            let value = head.headers.get(name);
+            value.map_or("", |value| value.to_str().unwrap()).to_owned()
+        };
+        let heard = Heard {
+            authorization: header(AUTHORIZATION),
+            cookie: header(COOKIE),
+            path: head.uri.path().to_owned(),
+            method: head.method,
+            body: to_bytes(body, 10_000).await.unwrap(),
+        };
+        door.heard.lock().unwrap().push(heard.clone());
+        if (door.login)(&heard) {
+            let session = [(SET_COOKIE, format!("{}; Path=/; HttpOnly", door.session))];
+            return (session, r#"{"authenticated": true}"#).into_response();
+        }
+        if heard.cookie != door.session {
+            return StatusCode::UNAUTHORIZED.into_response();
+        }
+        // A redirect is for whoever has logged in, too.
+        let forwarding = reqwest::Client::builder().redirect(Policy::none()).build();
+        let url = format!("{}{}", door.behind, heard.path);
+        let answer = forwarding.unwrap().get(url).send().await.unwrap();
+        let mut forwarded = HeaderMap::new();
+        for name in [CONTENT_TYPE, LOCATION] {
+            if let Some(value) = answer.headers().get(&name) {
+                forwarded.insert(name, value.clone());
+            }
+        }
+        let status = answer.status();
+        (status, forwarded, answer.bytes().await.unwrap()).into_response()
+    }
+}
+
+/// A server that publishes events behind a door.
+struct Guarded {
+    address: String,
+    heard: Arc<Mutex<Vec<Heard>>>,
+    _emr: Emr,
+}
+
+impl Guarded {
+    async fn start(
+        folder: &Path,
+        mount: &str,
+        numbers: impl IntoIterator<Item = u32>,
+        login: fn(&Heard) -> bool,
+        session: &'static str,
+    ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        std::fs::create_dir(folder).unwrap();
+        let file = ndjson(folder, numbers.into_iter().map(event));
+        let public = format!("http://{address}{mount}");
+        let options = [
+            "--public-url",
+            &public,
+            "--mount",
+            mount,
+            "--page-size",
+            "2",
+            "--import",
+            &file,
+        ];
+        let emr = Emr::start("memory:", &options);
+        let heard = Arc::default();
+        let door = Door {
+            login,
+            session,
+            behind: emr.url(""),
+            heard: Arc::clone(&heard),
+        };
+        let app = Router::new().fallback(Door::answer).with_state(door);
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        Self {
+            address,
+            heard,
+            _emr: emr,
+        }
+    }
+
+    fn heard(&self) -> Vec<Heard> {
+        self.heard.lock().unwrap().clone()
+    }
+}
+
+fn line(job: &str, number: u32) -> Value {
+    json!({
+        "job": job,
+        "event_id": entry_id(number),
+        "title": format!("Event {number}"),
+        "content": content(number),
+    })
+}
+
+/// Reads three feeds of the file, of which only the hosts are others, into a database.
+async fn reads_the_feeds_of_the_file(tables: &[&str]) {
+    let folder = tempfile::tempdir().unwrap();
+    let emr = Guarded::start(
+        &folder.path().join("emr"),
+        "/openmrs/ws/atomfeed",
+        1..=6,
+        Door::of_openmrs,
+        "JSESSIONID=emr",
+    )
+    .await;
+    let lab = Guarded::start(
+        &folder.path().join("lab"),
+        "/openelis/ws/feed",
+        101..=104,
+        Door::of_openelis,
+        "JSESSIONID=lab",
+    )
+    .await;
+    let file = std::fs::read_to_string(ODOO).unwrap();
+    let file = file
+        .replace("127.0.0.1:8050", &emr.address)
+        .replace("127.0.0.1:8052", &lab.address);
+    let copy = folder.path().join("erp-atomfeed.properties");
+    std::fs::write(&copy, file).unwrap();
+    let copy = copy.to_str().unwrap();
+    let jobs = ["customer", "saleorder", "openelis.saleorder"];
+    let only = jobs.iter().flat_map(|job| ["--only", *job]);
+    let options: Vec<_> = tables
+        .iter()
+        .copied()
+        .chain(["--once"])
+        .chain(only)
+        .collect();
+
+    let read = run(copy, &options);
+    read.assert_status(0);
+    let said = read.stderr.join("\n");
+    assert!(!said.contains("made-up"), "{said}");
+    let expected = [
+        line("customer", 2),
+        line("customer", 4),
+        line("customer", 6),
+        line("saleorder", 1),
+        line("saleorder", 3),
+        line("saleorder", 5),
+        line("openelis.saleorder", 102),
+        line("openelis.saleorder", 104),
+    ];
+    assert_eq!(read.events(), expected);
+    assert_has(&read.stderr, &["job customer: 3 events applied, 0 parked"]);
+
+    // Logged in once at each server, and nothing of one is told to the other.
+    let (of_emr, of_lab) = (emr.heard(), lab.heard());
+    let logins = of_emr
+        .iter()
+        .filter(|heard| !heard.authorization.is_empty());
+    assert_eq!(logins.count(), 1, "{of_emr:#?}");
+    let logins = of_lab.iter().filter(|heard| heard.method == Method::POST);
+    assert_eq!(logins.count(), 1, "{of_lab:#?}");
+    let is_its_own = |heard: &Heard| heard.body.is_empty() && !heard.cookie.contains("lab");
+    assert!(of_emr.iter().all(is_its_own), "{of_emr:#?}");
+    let is_its_own =
+        |heard: &Heard| heard.authorization.is_empty() && !heard.cookie.contains("emr");
+    assert!(of_lab.iter().all(is_its_own), "{of_lab:#?}");
+
+    // Each feed has its marker, and is not read anew.
+    let markers = Program::start("feed-consumer", &[tables, &["--show-markers"]].concat()).finish();
+    markers.assert_status(0);
+    let mut markers: Vec<_> = markers
+        .events()
+        .iter()
+        .map(|marker| {
+            let text = |key: &str| marker[key].as_str().unwrap().to_owned();
+            (text("feed_uri"), text("last_read_entry_id"))
+        })
+        .collect();
+    markers.sort();
+    let (of_emr, of_lab) = (&emr.address, &lab.address);
+    let mut expected = [
+        (
+            format!("http://{of_emr}/openmrs/ws/atomfeed/patient/recent"),
+            6,
+        ),
+        (
+            format!("http://{of_emr}/openmrs/ws/atomfeed/encounter/recent"),
+            5,
+        ),
+        (
+            format!("http://{of_lab}/openelis/ws/feed/patient/recent"),
+            104,
+        ),
+    ]
+    .map(|(feed, last)| (feed, entry_id(last)));
+    expected.sort();
+    assert_eq!(markers, expected);
+    let again = run(copy, &options);
+    again.assert_status(0);
+    assert!(again.events().is_empty(), "{again:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn feeds_of_the_file_are_read_into_tables_of_ours() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = sqlite(folder.path(), "erp.db");
+    reads_the_feeds_of_the_file(&["--database", &database]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn feeds_of_the_file_are_read_into_the_tables_of_odoo() {
+    let Some(harness) = PostgresHarness::odoo() else {
+        return;
+    };
+    let (pool, schema) = harness.foreign().await;
+    let url = std::env::var("ATOMFEED_POSTGRES_URL").unwrap();
+    let tables = ["--database", &url, "--schema", schema.as_str()];
+    reads_the_feeds_of_the_file(&[&tables[..], &["--adopt"]].concat()).await;
+    let count = sqlx::query_scalar("SELECT COUNT(*) FROM markers WHERE feed_uri LIKE 'http://%'");
+    let markers: i64 = count.fetch_one(&pool).await.unwrap();
+    assert_eq!(markers, 3);
+}
+
+#[tokio::test]
+async fn json_says_the_same_and_feeds_are_followed_until_it_is_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut emr = Emr::start("memory:", &["--import", "-"]);
+    emr.publish(1..=2).await;
+    let file = folder.path().join("feeds.json");
+    let job = |name: &str| {
+        let feed = emr.url(&format!("/feed/{name}/recent"));
+        json!({ "name": name, "feed": feed, "cron": "* * * * * ?" })
+    };
+    let feeds = json!({
+        "database": sqlite(folder.path(), "lab.db"),
+        "max_failed_events": 1000,
+        "jobs": [job("patient"), job("encounter")],
+    });
+    std::fs::write(&file, feeds.to_string()).unwrap();
+    let following = Program::start("feeds-from-properties", &[file.to_str().unwrap()]);
+    following
+        .stdout
+        .wait_for("two events", |lines| (lines.len() == 2).then_some(()));
+    emr.publish(3..=4).await;
+    following
+        .stdout
+        .wait_for("two more", |lines| (lines.len() == 4).then_some(()));
+    following.terminate();
+    let followed = following.finish();
+    followed.assert_status(0);
+    let events = followed.events();
+    for (job, number) in [
+        ("encounter", 1),
+        ("patient", 2),
+        ("encounter", 3),
+        ("patient", 4),
+    ] {
+        assert!(
+            events.contains(&line(job, number)),
+            "{job} {number}: {events:#?}"
+        );
+    }
+}
+
+#[test]
+fn who_is_stopped_before_the_first_round_ends_cleanly() {
+    let options = ["--database", "memory:", "--only", "saleorder"];
+    let waiting = Program::start("feeds-from-properties", &[&[ODOO], &options[..]].concat());
+    waiting.stderr.wait_for("what is not used", |lines| {
+        let last = lines
+            .iter()
+            .find(|line| line.contains("update.atomfeed.marker"));
+        last.map(|_| ())
+    });
+    waiting.terminate();
+    waiting.finish().assert_status(0);
+}
