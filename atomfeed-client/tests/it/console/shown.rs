@@ -1,0 +1,255 @@
+//! What is shown of what is stuck, whatever that is made of and however much it is.
+
+use atomfeed_client::console::Console;
+use atomfeed_core::store::{
+    ConsoleStore, FailureFilter, FeedStatus, MemoryStore, StoreError, StoreErrorKind,
+};
+use atomfeed_core::{ActionKind, Clock, EntryId, Event, Failure, Marker, Place, SystemClock};
+use axum::http::header::CONTENT_TYPE;
+use url::form_urlencoded;
+
+use super::{Browser, FEED, MOUNT, Two, console, event, feed, park};
+
+/// Whatever an event is made of, it is text.
+#[tokio::test]
+async fn what_is_hostile_is_shown_as_text() {
+    let store = MemoryStore::new();
+    let evil =
+        "<script>alert(1)</script>]]><img src=x onerror=alert(1)>\u{202e}'\"&amp;{{7*7}}\0\u{7f}";
+    let large = format!("{{\"a\":\"{}\"}}", "<b>".repeat(5 << 20 >> 2));
+    let hostile = Event::new(EntryId::new(format!("tag:{evil}")).unwrap(), feed())
+        .with_text(evil, evil)
+        .with_tags_column(evil);
+    let mut work = store.change().await.unwrap();
+    let failure = Failure::new(evil, SystemClock.now());
+    let id = work.park(&hostile, &failure).await.unwrap();
+    let place = Place {
+        key: Some(evil.to_owned()),
+        due_at: None,
+    };
+    work.place(&feed(), id, &place).await.unwrap();
+    let failed = work.parked_event(id).await.unwrap().unwrap();
+    work.record_failed_retry(&failed, &failure).await.unwrap();
+    work.move_marker(
+        None,
+        &Marker::new(feed())
+            .on_page(evil)
+            .after(EntryId::new(evil).unwrap()),
+    )
+    .await
+    .unwrap();
+    let mut status = FeedStatus::new(feed());
+    (status.error_message, status.seen_at) = (Some(evil.to_owned()), Some(SystemClock.now()));
+    work.put_status(&status).await.unwrap();
+    work.commit().await.unwrap();
+    let big = park(&store, &event(2, &large), evil).await;
+
+    let mut asha = Browser::signed_in(console(store.clone()), "asha").await;
+    let asked = asha
+        .fill(
+            &format!("/systems/Lab/failed/{id}/edit"),
+            &[("detail", "<script>"), ("why", "<script>")],
+        )
+        .await;
+    assert_eq!(asked.status, 303, "{}", asked.body);
+    let action = asked.location.replace(MOUNT, "");
+    let query: String = form_urlencoded::byte_serialize(evil.as_bytes()).collect();
+    for path in [
+        "/".to_owned(),
+        "/failed".to_owned(),
+        format!("/failed?title={query}&key={query}&error={query}"),
+        format!("/systems/Lab/failed/{id}"),
+        format!("/systems/Lab/failed/{id}/edit"),
+        format!("/systems/Lab/failed/{big}"),
+        format!("/systems/Lab/retry?feed={FEED}&title={query}"),
+        format!("/systems/Lab/marker?feed={FEED}&position={query}"),
+        "/markers".to_owned(),
+        "/actions".to_owned(),
+        action,
+        format!("/sign-in?next={query}"),
+    ] {
+        let page = asha.page(&path).await;
+        assert!(!page.contains("<script>alert"), "{path}");
+        assert!(!page.contains("<img"), "{path}");
+        assert!(!page.contains("<b>"), "{path}");
+        assert!(
+            // In a field it stays what it is.
+            !page.contains('\u{202e}') || path.ends_with("/edit") || path.contains('?'),
+            "{path}"
+        );
+        assert_eq!(page.matches("<script").count(), 1, "{path}");
+        assert!(
+            !page.contains(" style=") && !page.contains("onerror=alert(1)>"),
+            "{path}"
+        );
+        assert!(page.len() < 600_000, "{path} has {} bytes", page.len());
+    }
+    let page = asha
+        .get(&format!("/systems/Lab/failed/{big}/content"))
+        .await;
+    assert_eq!(page.body, large);
+    assert_eq!(page.headers[CONTENT_TYPE], "text/plain; charset=utf-8");
+    assert!(
+        page.headers["content-disposition"]
+            .to_str()
+            .unwrap()
+            .starts_with("attachment")
+    );
+    let csv = asha.page("/systems/Lab/export/csv").await;
+    assert_eq!(csv.matches("\r\n").count(), 3);
+    // Nobody is led elsewhere by signing in.
+    for next in [
+        "https://evil/",
+        "//evil/",
+        "/\\evil",
+        "/atomfeed-console/\\..",
+        "x",
+    ] {
+        let to = asha
+            .post(
+                "/sign-in",
+                &[("name", "asha"), ("password", "pw"), ("next", next)],
+            )
+            .await;
+        assert_eq!(to.location, "/atomfeed-console/", "{next}");
+    }
+}
+
+/// As the original parks them: each message names a page, and each content differs.
+#[tokio::test]
+async fn who_looks_for_a_text_in_ten_thousand_and_one_is_led_to_all_of_them() {
+    let store = MemoryStore::new();
+    let mut work = store.change().await.unwrap();
+    for number in 0..=10_000 {
+        let message = match number {
+            0 => "only the first has <this>",
+            _ => "the others have that",
+        };
+        let failure = Failure::new(message, SystemClock.now());
+        work.park(&event(number, "/patient/1"), &failure)
+            .await
+            .unwrap();
+    }
+    work.commit().await.unwrap();
+    let mut asha = Browser::signed_in(console(store), "asha").await;
+    let mut path = "/failed?system=Lab&error=HAS+%3Cthis".to_owned();
+    let mut led_on = 0;
+    let page = loop {
+        let page = asha.page(&path).await;
+        if !page.contains("more were looked at") {
+            break page;
+        }
+        assert!(page.contains("Lab: at least 0 parked"), "{page}");
+        assert!(!page.contains("Nothing"), "{page}");
+        led_on += 1;
+        let (_, next) = page
+            .split_once("<a rel=\"next\" href=\"/atomfeed-console")
+            .unwrap();
+        let next = next.split('"').next().unwrap();
+        path = next.replace("&amp;", "&").replace("&#38;", "&");
+    };
+    assert_eq!(led_on, 2);
+    assert_eq!(page.matches("<span class=\"number\">").count(), 1);
+    // An event has a name, too, and what is no question is no answer to another one.
+    let json = asha.page("/api/systems/Lab/failed?event=tag:7").await;
+    assert_eq!(json.matches("\"event_id\"").count(), 1, "{json}");
+    let refused = asha.get("/failed?titel=7").await;
+    assert_eq!(refused.status, 400, "{}", refused.body);
+    // Where few are left nobody is led on.
+    let page = asha
+        .page("/failed?system=Lab&title=nowhere&before=4000")
+        .await;
+    assert!(
+        page.contains("Nothing more is parked that is like this."),
+        "{page}"
+    );
+    assert!(!page.contains("rel=\"next\""), "{page}");
+}
+
+#[tokio::test]
+async fn a_thousand_failures_of_one_cause_are_one_group() {
+    let store = MemoryStore::new();
+    let mut work = store.change().await.unwrap();
+    for number in 0..1_000 {
+        let message = format!(
+            "Failed processing event in feed [http://emr:8050/openmrs/ws/atomfeed/patient/{}] \
+             org.openmrs.api.APIException: no patient {} at http://emr/patient/{number}\n\tat line {number}",
+            number / 5,
+            uuid::Uuid::new_v4()
+        );
+        let failure = Failure::new(message, SystemClock.now());
+        work.park(&event(number, &format!("/patient/{number}")), &failure)
+            .await
+            .unwrap();
+    }
+    work.commit().await.unwrap();
+    let mut asha = Browser::signed_in(console(store.clone()), "asha").await;
+    let page = asha.page("/failed").await;
+    assert_eq!(page.matches("Retry all<span").count(), 1);
+    assert!(
+        page.contains("org.openmrs.api.APIException: no patient &#60;uuid&#62; at &#60;url&#62;"),
+        "{page}"
+    );
+    assert!(page.contains("<td>1\u{202f}000</td>"));
+    // The whole of them can be paged through.
+    let (mut seen, mut path) = (0, "/failed?system=Lab".to_owned());
+    loop {
+        let page = asha.page(&path).await;
+        seen += page.matches("<span class=\"number\">").count();
+        let Some((_, next)) = page.split_once("<a rel=\"next\" href=\"/atomfeed-console") else {
+            break;
+        };
+        path = next
+            .split('"')
+            .next()
+            .unwrap()
+            .replace("&amp;", "&")
+            .replace("&#38;", "&");
+    }
+    assert_eq!(seen, 1_000);
+    let group = page.split("&amp;reason=").nth(1).unwrap()[..36].to_owned();
+    let asked = asha
+        .fill(
+            &format!("/systems/Lab/retry?feed={FEED}&reason={group}"),
+            &[("why", "the EMR is back")],
+        )
+        .await;
+    assert_eq!(asked.status, 303, "{}", asked.body);
+    let mut work = store.look().await.unwrap();
+    let action = work.action(1).await.unwrap().unwrap();
+    assert_eq!(
+        (action.asked.kind, action.asked.by.as_str()),
+        (ActionKind::RetryMany, "asha")
+    );
+    let filter: FailureFilter = action.asked.detail.parse().unwrap();
+    assert_eq!(work.failure_count(&filter).await.unwrap(), 1_000);
+}
+
+/// What is away is said to be, and everything else goes on.
+#[tokio::test(start_paused = true)]
+async fn a_database_that_is_away_is_said_to_be() {
+    let store = MemoryStore::new();
+    park(&store, &event(1, "/patient/1"), "boom").await;
+    let app = Console::new(Two)
+        .with_system("Lab", store)
+        .with_system_to_open("Refused", || {
+            Box::pin(async {
+                Err(StoreError::new(
+                    StoreErrorKind::Unavailable,
+                    "opening it: there is no such <file>",
+                ))
+            })
+        })
+        .with_system_to_open("Silent", || Box::pin(std::future::pending()))
+        .into_router(MOUNT);
+    let mut asha = Browser::signed_in(app, "asha").await;
+    for path in ["/", "/failed", "/markers", "/actions"] {
+        let page = asha.page(path).await;
+        assert!(page.contains("there is no such &#60;file&#62;"), "{path}");
+        assert!(page.contains("does not answer within 5s"), "{path}");
+        assert!(page.contains("Lab"), "{path}");
+    }
+    let page = asha.get("/systems/Silent/failed/1").await;
+    assert_eq!(page.status, 503);
+    assert!(page.body.contains("does not answer"));
+}
