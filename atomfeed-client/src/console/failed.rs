@@ -1,7 +1,7 @@
 //! What is parked: found, grouped, exported, and tried again many at a time.
 
 use atomfeed_core::ActionKind;
-use atomfeed_core::store::{FailureFilter, FailureQuery, StoreError};
+use atomfeed_core::store::{FailureFilter, FailureQuery, FailureSearch, StoreError};
 use axum::http::header::CONTENT_DISPOSITION;
 use axum::http::{HeaderValue, StatusCode};
 use chrono::{DateTime, Utc};
@@ -94,9 +94,10 @@ impl Visit<'_> {
                 .iter()
                 .map(|marker| marker.feed_uri().as_str().to_owned()),
         );
-        let floor = match filter.has_text() {
-            true => work.failure_floor(before, looked_at(filter)).await?,
-            false => None,
+        let search = filter.search();
+        let floor = match search {
+            FailureSearch::Text => work.failure_floor(before, looked_at(filter)).await?,
+            _ => None,
         };
         let query = FailureQuery::of(filter.clone()).before(before);
         let query = query.down_to(floor).limit(PAGE);
@@ -104,12 +105,8 @@ impl Visit<'_> {
         let (events, is_full) = (&found.events, found.next.is_some());
         let goes_on = floor.filter(|_| !is_full);
         // To look at all that is parked takes long, and is done once.
-        let (total, groups) = match filter.is_narrow() {
-            false if before.is_none() && goes_on.is_none() && !is_full => {
-                (count(events.len() as u64), Vec::new())
-            }
-            false => (format!("at least {}", events.len()), Vec::new()),
-            true => {
+        let (total, groups) = match search {
+            FailureSearch::Counted => {
                 let mut groups = match filter.reason {
                     None => work.failure_groups(filter, REASONS).await?,
                     Some(_) => Vec::new(),
@@ -122,6 +119,10 @@ impl Visit<'_> {
                 groups.truncate(SHOWN);
                 (count(total), groups)
             }
+            _ if before.is_none() && goes_on.is_none() && !is_full => {
+                (count(events.len() as u64), Vec::new())
+            }
+            _ => (format!("at least {}", events.len()), Vec::new()),
         };
         let mut of_feeds = Vec::new();
         for event in events {
@@ -147,7 +148,7 @@ impl Visit<'_> {
                 .map(|parked| EventRow::of(parked, self.desk.dead_at, now))
                 .collect(),
             query: filter.to_string(),
-            retry_of: match filter.is_narrow() && filter.feed_uri.is_none() {
+            retry_of: match search == FailureSearch::Counted && filter.feed_uri.is_none() {
                 true => Vec::new(),
                 false => of_feeds,
             },
@@ -163,9 +164,11 @@ impl Visit<'_> {
         };
         let is_adopted = system.store().await?.is_adopted();
         let mut work = system.look().await?;
-        let total = match filter.has_text() {
-            true => "as many as are like that, which are counted while they are tried".to_owned(),
-            false => count(work.failure_count(&filter).await?),
+        let total = match filter.search() {
+            FailureSearch::Text => {
+                "as many as are like that, which are counted while they are tried".to_owned()
+            }
+            _ => count(work.failure_count(&filter).await?),
         };
         let reason = match &filter.reason {
             Some(_) => work

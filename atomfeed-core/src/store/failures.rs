@@ -303,6 +303,24 @@ pub enum FailureState {
     Waits,
 }
 
+/// What it takes to find the parked events that pass a [filter](FailureFilter), the least first. Of several things
+/// that are asked for, the one that takes the most says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum FailureSearch {
+    /// Feed, reason, retries and times are counted beside the events, where indexes serve: how many pass is known
+    /// without looking at the events themselves.
+    Counted,
+    /// A key, or the id of an event, is compared with that of each event.
+    Exact,
+    /// Of each event it is looked up whether one of the same key is parked before it: a part of what is parked at a
+    /// time, the newest first.
+    Waiting,
+    /// A text is looked for in each event, in the same way; that takes the longest, and who does not want to wait
+    /// looks at [so many](FailureStore::failure_floor) and no more.
+    Text,
+}
+
 impl FailureFilter {
     /// All parked events of a feed.
     pub fn of_feed(feed_uri: FeedUri) -> Self {
@@ -319,19 +337,18 @@ impl FailureFilter {
         self
     }
 
-    /// Whether all that is asked for is counted beside the events: those that are meant are found without
-    /// looking at each.
-    pub fn is_narrow(&self) -> bool {
-        let texts = [&self.title, &self.tag, &self.key, &self.error];
-        texts.iter().all(|text| text.is_none())
-            && self.event.is_none()
-            && self.state != Some(FailureState::Waits)
-    }
-
-    /// Whether a text is asked for, which no index helps to find.
-    pub fn has_text(&self) -> bool {
+    /// What it takes to find those that pass.
+    pub fn search(&self) -> FailureSearch {
         let texts = [&self.title, &self.tag, &self.error];
-        texts.iter().any(|text| text.is_some())
+        if texts.iter().any(|text| text.is_some()) {
+            FailureSearch::Text
+        } else if self.state == Some(FailureState::Waits) {
+            FailureSearch::Waiting
+        } else if self.key.is_some() || self.event.is_some() {
+            FailureSearch::Exact
+        } else {
+            FailureSearch::Counted
+        }
     }
 
     /// What is asked for, name by name.
@@ -454,6 +471,30 @@ mod tests {
         for wrong in ["state=x", "since=1", "feed=", "colour=red", "state=from-"] {
             let error = wrong.parse::<FailureFilter>().unwrap_err().to_string();
             assert!(error.contains(wrong.split('=').next().unwrap()), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_takes_the_most_says_how_a_filter_is_searched_for() {
+        use FailureSearch::{Counted, Exact, Text, Waiting};
+
+        for (filter, search) in [
+            ("", Counted),
+            ("feed=http://emr/1&reason=r&state=from-5", Counted),
+            (
+                "state=below-1&since=2024-03-01T08:01:00Z&until=2024-03-02T08:01:00Z",
+                Counted,
+            ),
+            ("feed=http://emr/1&key=k", Exact),
+            ("event=tag:1", Exact),
+            ("state=waits", Waiting),
+            ("state=waits&key=k", Waiting),
+            ("title=lab", Text),
+            ("tag=", Text),
+            ("error=x&state=waits&key=k", Text),
+        ] {
+            let asked: FailureFilter = filter.parse().unwrap();
+            assert_eq!(asked.search(), search, "{filter}");
         }
     }
 }

@@ -37,8 +37,8 @@ pub use claim::{Claim, ClaimStore};
 pub use console::{ConsoleStore, Publishing, Records, SetAside};
 pub use error::{StoreError, StoreErrorKind, StoreResult, is_transient};
 pub use failures::{
-    FailureFilter, FailureGroup, FailureQuery, FailureState, FailureStore, FeedFailures,
-    InvalidFilter, ParkedEvent, ParkedPage,
+    FailureFilter, FailureGroup, FailureQuery, FailureSearch, FailureState, FailureStore,
+    FeedFailures, InvalidFilter, ParkedEvent, ParkedPage,
 };
 pub use feed::{FeedStore, NewestEvent, OffsetMarker, RecordRange, TimeBounds};
 pub use memory::{MemoryConnection, MemoryStore};

@@ -6,8 +6,8 @@ use crate::store::sql::failed_events::still_parked;
 use crate::store::sql::statements::Choice;
 use crate::store::sql::{Dialect, Row, TableZone, Value};
 use crate::store::{
-    FailureFilter, FailureQuery, FailureState, ParkedEvent, ParkedPage, StoreError, StoreErrorKind,
-    StoreResult,
+    FailureFilter, FailureQuery, FailureSearch, FailureState, ParkedEvent, ParkedPage, StoreError,
+    StoreErrorKind, StoreResult,
 };
 use crate::{EntryId, FeedUri};
 
@@ -80,10 +80,10 @@ const FLOOR: &str = "SELECT failed_event_id FROM {s}atomfeed_failures WHERE fail
 impl<D: Dialect> SqlUnitOfWork<D> {
     /// Parked events, the newest first.
     pub(super) async fn list(&mut self, query: &FailureQuery) -> StoreResult<ParkedPage> {
-        if !query.filter.has_text() && query.filter.state != Some(FailureState::Waits) {
+        if query.filter.search() < FailureSearch::Waiting {
             return self.failures_above(query, query.down_to).await;
         }
-        // No index helps to find a text. Ever larger parts are gone through, the newest first, as a rule of a
+        // No index helps to find these. Ever larger parts are gone through, the newest first, as a rule of a
         // few hundred: databases would go through all of them, and sort what they find.
         let ends = self
             .fetch("reading how much is parked", ENDS, Vec::new())
@@ -165,7 +165,7 @@ impl<D: Dialect> SqlUnitOfWork<D> {
     /// all that is asked for.
     pub(super) fn counted(&self, filter: &FailureFilter) -> Vec<(&'static str, Choice)> {
         let narrow = " FROM {s}atomfeed_failures AS counted";
-        if filter.is_narrow() {
+        if filter.search() == FailureSearch::Counted {
             let source = Source {
                 is_whole: None,
                 ..FROM_TABLE
