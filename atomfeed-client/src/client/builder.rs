@@ -201,7 +201,12 @@ impl AtomFeedClientBuilder {
     }
 
     /// Sets how often [`run`](AtomFeedClient::run) looks whether somebody asks for something, in the console or
-    /// elsewhere (an [`Action`](atomfeed_core::Action)); else twice a second. With zero, it does not.
+    /// elsewhere (an [`Action`](atomfeed_core::Action)); else every 500 ms. With zero, it does not.
+    ///
+    /// It also sets how long a round goes on before an action that was begun, such as a retry of many, breaks into
+    /// it: 60 times as long while new events are read, and 10 times while parked ones are retried (30 s and 5 s at
+    /// 500 ms). A new action does so at the next look. What was being fetched then is fetched again: 60 looks are
+    /// to take longer than a page does.
     pub fn look_for_actions(mut self, interval: Duration) -> Self {
         self.settings.look_for_actions = Some(interval).filter(|interval| !interval.is_zero());
         self
