@@ -1,3 +1,6 @@
+// Of two definitions of a link the first one counts: the README's own is for the repository.
+//! [the guide]: crate::guide
+//!
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
