@@ -9,20 +9,34 @@ use atomfeed_core::store::conformance::{Harness, MySqlHarness, PostgresHarness, 
 use atomfeed_core::store::sql::{Dialect, SqlStore};
 use atomfeed_core::store::{
     Adoption, ConsumerStore, FeedStore, MySqlStore, OutboxStore, PostgresStore, RecordRange,
-    StoreErrorKind, TableZone,
+    SchemaName, StoreErrorKind, TableZone,
 };
 use atomfeed_core::{
     Category, Clock, EntryId, EventRecord, FeedScope, FeedUri, Marker, NewEvent, SystemClock,
 };
 use chrono::{DateTime, Utc};
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, SharedString, Unit};
-use sqlx::{AssertSqlSafe, Executor, MySqlPool, PgPool};
+use sqlx::{AssertSqlSafe, Executor, MySqlPool, Pool};
 
 /// Soon enough for a test, and long enough to be looked at more than once.
 const GAP_WAIT: Duration = Duration::from_millis(400);
 
 /// Longer than any of this takes.
 const LONG: Duration = Duration::from_secs(600);
+
+async fn adopt<D: Dialect>(pool: &Pool<D>, schema: &SchemaName) -> SqlStore<D> {
+    adopt_waiting(pool, schema, GAP_WAIT).await
+}
+
+async fn adopt_waiting<D: Dialect>(
+    pool: &Pool<D>,
+    schema: &SchemaName,
+    wait: Duration,
+) -> SqlStore<D> {
+    let adoption = Adoption::of_publisher().waiting_for_gaps(wait);
+    let store = SqlStore::over(pool.clone(), Some(schema));
+    store.adopt(&adoption).await.unwrap()
+}
 
 async fn records<D: Dialect>(store: &SqlStore<D>, scope: &FeedScope) -> Vec<EventRecord> {
     let range = RecordRange {
@@ -63,21 +77,7 @@ pub(crate) async fn until<D: Dialect>(store: &SqlStore<D>, expected: &[&str]) {
 /// A missing id is waited for, since its transaction may be about to commit; the events above it are
 /// not shown before.
 macro_rules! foreign_publishers {
-    ($store:ident, $harness:expr, $pool:ty) => {
-        async fn adopt(pool: &$pool, schema: &atomfeed_core::store::SchemaName) -> $store {
-            adopt_waiting(pool, schema, GAP_WAIT).await
-        }
-
-        async fn adopt_waiting(
-            pool: &$pool,
-            schema: &atomfeed_core::store::SchemaName,
-            wait: Duration,
-        ) -> $store {
-            let adoption = Adoption::of_publisher().waiting_for_gaps(wait);
-            let store = $store::over(pool.clone(), Some(schema));
-            store.adopt(&adoption).await.unwrap()
-        }
-
+    ($store:ident, $harness:expr) => {
         #[tokio::test]
         async fn a_held_id_is_seen_once_it_commits() {
             let Some(harness) = $harness else { return };
@@ -511,7 +511,7 @@ mod odoo {
         assert_eq!(counted.of("atomfeed_late_events_total"), 2);
     }
 
-    foreign_publishers!(PostgresStore, PostgresHarness::odoo(), PgPool);
+    foreign_publishers!(PostgresStore, PostgresHarness::odoo());
 
     /// Columns without a zone are in that of the program that writes them.
     #[tokio::test]
@@ -591,13 +591,13 @@ mod odoo {
 mod openelis {
     use super::*;
 
-    foreign_publishers!(PostgresStore, PostgresHarness::openelis(), PgPool);
+    foreign_publishers!(PostgresStore, PostgresHarness::openelis());
 }
 
 mod openmrs {
     use super::*;
 
-    foreign_publishers!(MySqlStore, MySqlHarness::openmrs(), MySqlPool);
+    foreign_publishers!(MySqlStore, MySqlHarness::openmrs());
 
     /// A pool of the application's own may be in any zone.
     #[tokio::test]
@@ -643,5 +643,5 @@ mod openmrs {
 mod openmrs_sync2 {
     use super::*;
 
-    foreign_publishers!(MySqlStore, MySqlHarness::openmrs_sync2(), MySqlPool);
+    foreign_publishers!(MySqlStore, MySqlHarness::openmrs_sync2());
 }
