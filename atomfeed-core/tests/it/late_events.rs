@@ -7,7 +7,7 @@ use atomfeed_core::store::conformance::{MySqlHarness, PostgresHarness};
 use atomfeed_core::store::{Adoption, MySqlStore, PostgresStore};
 use sqlx::{AssertSqlSafe, Executor};
 
-use crate::adopted::{Counted, insert, titles, until};
+use crate::foreign::{Counted, insert, titles, until};
 
 /// On PostgreSQL the numbers of transactions tell which are open, and those of who begins early and
 /// commits first are lower than those of who is still at it.

@@ -5,6 +5,8 @@
 
 mod adopted;
 mod counted;
+mod foreign;
+mod gaps;
 mod hand_back;
 mod ids_again;
 mod late_events;
