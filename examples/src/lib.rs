@@ -2,6 +2,7 @@
 
 mod applied;
 mod database;
+pub mod hospital;
 mod log;
 pub mod properties;
 mod stop;
