@@ -77,8 +77,11 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         let retrying = self.retry_in_order(stop, retries_below, &mut processed);
         let retrying = retrying.instrument(span);
         let retried = self.at_work(retrying).await;
-        self.watch.count(processed);
-        self.write_status(false).await;
+        // Who stands by knows less than who is at work.
+        if !matches!(&retried, Err(ProcessErrorKind::StandingBy { .. })) {
+            self.watch.count(processed);
+            self.write_status(false).await;
+        }
         match retried {
             Ok(()) => Ok(processed),
             Err(kind) => Err(ProcessError::new(&self.feed, processed, kind)),

@@ -7,15 +7,17 @@ use async_trait::async_trait;
 use atomfeed_client::{
     AtomFeedClient, CancellationToken, Event, EventWorker, Handled, ProcessErrorKind, WorkerError,
 };
-use atomfeed_core::store::conformance::Harness;
+use atomfeed_core::store::conformance::{Harness, MemoryHarness};
 use tokio::task::AbortHandle;
 
 use crate::feeds::{Apply, Emr, applied, full, on_every_store};
+use crate::watching::status;
 
 on_every_store!(
     who_is_killed_is_followed_by_who_stands_by,
     who_stops_gives_the_feed_back_at_once,
     who_stands_by_does_nothing,
+    who_stands_by_leaves_the_status_to_who_is_at_work,
 );
 
 /// Who was handed which event, in the order in which they were.
@@ -171,4 +173,59 @@ async fn who_stands_by_does_nothing<H: Harness + 'static>(harness: &Arc<H>) {
     }
     assert_eq!(first.process_events().await.unwrap().applied, 1);
     assert!(log.lock().unwrap().iter().all(|(who, _)| *who == 0));
+}
+
+async fn who_stands_by_leaves_the_status_to_who_is_at_work<H: Harness + 'static>(harness: &Arc<H>) {
+    let emr = Emr::with_events(2).await;
+    let store = harness.store().await;
+    let log = Log::default();
+    let first = client(harness, &emr, &store, (0, &log), HOUR);
+    let second = client(harness, &emr, &store, (1, &log), HOUR);
+    first.process_events().await.unwrap();
+    let written = status(&store).await;
+    assert_eq!(written.events_behind, Some(0), "{written:?}");
+    emr.publish(3..=3).await;
+    for _ in 0..2 {
+        for ended in [
+            second.process_events().await,
+            second.process_failed_events().await,
+            second.retry_all_failed_events().await,
+        ] {
+            ended.unwrap_err();
+            assert_eq!(status(&store).await, written);
+        }
+    }
+    // The first gives the feed back.
+    let stop = CancellationToken::new();
+    stop.cancel();
+    first.run(stop).await.unwrap();
+    assert_eq!(second.process_events().await.unwrap().applied, 1);
+    assert_ne!(status(&store).await, written);
+}
+
+/// Nor does it say that the feed is followed, as who is at work does while it pauses for long.
+#[tokio::test(start_paused = true)]
+async fn who_stands_by_for_an_hour_leaves_the_status_alone() {
+    let harness = Arc::new(MemoryHarness);
+    let emr = Emr::with_events(2).await;
+    let store = harness.store().await;
+    let log = Log::default();
+    let first = client(&harness, &emr, &store, (0, &log), HOUR);
+    first.process_events().await.unwrap();
+    let written = status(&store).await;
+    emr.publish(3..=3).await;
+    let minute = Duration::from_secs(60);
+    let second = emr.client().interval(5 * minute).standby(HOUR);
+    let second = second.build(store.clone(), Apply::all(&harness));
+    let run_for = async |time| {
+        let running = second.run(CancellationToken::new());
+        let ended = tokio::time::timeout(time, running).await;
+        ended.expect_err("it runs until it is stopped");
+    };
+    run_for(HOUR - minute).await;
+    assert_eq!(status(&store).await, written);
+    // Nothing was heard of the first one for an hour.
+    run_for(10 * minute).await;
+    assert_eq!(applied(harness.as_ref(), &store).await, [1, 2, 3]);
+    assert_ne!(status(&store).await, written);
 }

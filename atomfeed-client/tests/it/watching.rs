@@ -38,7 +38,7 @@ impl<C: ?Sized + Send + 'static> EventWorker<C> for Mixed {
     }
 }
 
-async fn status<S: ConsumerStore>(store: &S) -> FeedStatus {
+pub(crate) async fn status<S: ConsumerStore>(store: &S) -> FeedStatus {
     let mut work = store.begin().await.unwrap();
     let statuses = work.statuses().await.unwrap();
     work.rollback().await.unwrap();
