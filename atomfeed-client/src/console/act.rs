@@ -141,9 +141,13 @@ impl Desk {
         if let (Some(id), true) = (wish.failed_event_id, is_exclusive(wish.kind)) {
             let others = ActionQuery::newest(50).of_event(wish.feed_uri.clone(), id);
             let others = work.actions(&others).await?;
-            let open = others
-                .iter()
-                .find(|other| other.progress.state.is_open() && is_exclusive(other.asked.kind));
+            let event = parked.as_ref().map(|parked| parked.event.id());
+            let open = others.iter().find(|other| {
+                // Under the number of one that is gone may be another.
+                other.asked.event_id.as_ref() == event
+                    && other.progress.state.is_open()
+                    && is_exclusive(other.asked.kind)
+            });
             if let Some(open) = open {
                 return Err(Unasked::Taken(open.id, open.asked.by.clone()));
             }

@@ -134,7 +134,9 @@ impl Visit<'_> {
         let event = &failed.event;
         let log = work.retry_log(event.feed_uri(), event.id()).await?;
         let query = ActionQuery::newest(MOST).of_event(event.feed_uri().clone(), failed.id);
-        let actions = work.actions(&query).await?;
+        let mut actions = work.actions(&query).await?;
+        // Under the number of one that is gone may be another.
+        actions.retain(|action| action.asked.event_id.as_ref() == Some(event.id()));
         let last = log.last().map_or(&failed.failure, |retry| &retry.failure);
         let mut value = parked(&ParkedEvent::of(&failed, last, false));
         value["content"] = json!(event.content());

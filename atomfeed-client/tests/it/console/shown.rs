@@ -1,11 +1,15 @@
 //! What is shown of what is stuck, whatever that is made of and however much it is.
 
 use atomfeed_client::console::Console;
+use atomfeed_core::store::conformance::{Harness, SqliteHarness};
 use atomfeed_core::store::{
-    ConsoleStore, FailureFilter, FeedStatus, MemoryStore, StoreError, StoreErrorKind,
+    ActionQuery, ConsoleStore, FailureFilter, FeedStatus, MemoryStore, StoreError, StoreErrorKind,
 };
-use atomfeed_core::{ActionKind, Clock, EntryId, Event, Failure, Marker, Place, SystemClock};
+use atomfeed_core::{
+    ActionKind, ActionState, Clock, EntryId, Event, Failure, Marker, Place, SystemClock,
+};
 use axum::http::header::CONTENT_TYPE;
+use serde_json::{Value, json};
 use url::form_urlencoded;
 
 use super::{Browser, FEED, MOUNT, Two, console, event, feed, park};
@@ -252,4 +256,73 @@ async fn a_database_that_is_away_is_said_to_be() {
     let page = asha.get("/systems/Silent/failed/1").await;
     assert_eq!(page.status, 503);
     assert!(page.body.contains("does not answer"));
+}
+
+/// A table of failed events that somebody has emptied gives its numbers once more.
+#[tokio::test]
+async fn under_a_number_that_is_given_again_no_other_event_is_shown() {
+    let harness = SqliteHarness::default();
+    let store = harness.store().await;
+    let mut asha = Browser::signed_in(console(store.clone()), "asha").await;
+    let id = park(&store, &event(1, "/patient/one"), "boom").await;
+    let path = format!("/systems/Lab/failed/{id}");
+    let api = format!("/api{path}");
+    let why = ("why", "about the first");
+    let edit = [("detail", "/patient/first"), why];
+    let asked = asha.fill(&format!("{path}/edit"), &edit).await;
+    assert_eq!(asked.status, 303, "{}", asked.body);
+    let mut work = store.change().await.unwrap();
+    let failed = work.parked_event(id).await.unwrap().unwrap();
+    let again = Failure::new("the first again", SystemClock.now());
+    work.record_failed_retry(&failed, &again).await.unwrap();
+    let edit = work.actions(&ActionQuery::newest(1)).await.unwrap();
+    let progress = edit[0].progress.clone();
+    let mut done = progress.then(ActionState::Done, SystemClock.now(), "applied");
+    done.was = Some("/patient/one".to_owned());
+    work.advance(edit[0].id, ActionState::Waiting, &done)
+        .await
+        .unwrap();
+    work.commit().await.unwrap();
+    // And one that nobody has taken up when the event is gone.
+    let skip = asha.fill(&format!("{path}/skip"), &[why]).await;
+    assert_eq!(skip.status, 303, "{}", skip.body);
+    let of_the_first = [
+        "What was done about it",
+        "about the first",
+        "the first again",
+        "As it was before it was edited",
+        "/patient/one",
+    ];
+    let page = asha.page(&path).await;
+    for words in of_the_first {
+        assert!(page.contains(words), "{words}: {page}");
+    }
+    let json: Value = serde_json::from_str(&asha.page(&api).await).unwrap();
+    for (list, length) in [("actions", 2), ("retry_log", 1)] {
+        assert_eq!(json[list].as_array().unwrap().len(), length, "{json}");
+    }
+
+    let empty = "DELETE FROM failed_events;
+        DELETE FROM sqlite_sequence WHERE name = 'failed_events'";
+    sqlx::raw_sql(empty).execute(store.pool()).await.unwrap();
+    let second = park(&store, &event(2, "/patient/two"), "bang").await;
+    assert_eq!(second, id, "another one has its number");
+    for path in [path.as_str(), "/failed"] {
+        let page = asha.page(path).await;
+        assert!(page.contains("bang"), "{path}: {page}");
+        for words in of_the_first {
+            assert!(!page.contains(words), "{path} {words}: {page}");
+        }
+    }
+    let json: Value = serde_json::from_str(&asha.page(&api).await).unwrap();
+    assert_eq!(json["event_id"], "tag:2");
+    assert_eq!(json["actions"], json!([]), "{json}");
+    assert_eq!(json["retry_log"], json!([]), "{json}");
+    let log = asha.page("/apps/Lab/failedEvent/tag:2/retryLog").await;
+    assert_eq!(log, "[]");
+    // What was asked for of the first stands in nobody's way.
+    let skip = asha.fill(&format!("{path}/skip"), &[why]).await;
+    assert_eq!(skip.status, 303, "{}", skip.body);
+    let json: Value = serde_json::from_str(&asha.page(&api).await).unwrap();
+    assert_eq!(json["actions"].as_array().unwrap().len(), 1, "{json}");
 }
