@@ -111,6 +111,9 @@ impl Resetting {
 
     /// The next part of it, in a transaction of its own, which says how far it has come. True when there is
     /// nothing more to do.
+    ///
+    /// Of two consoles that are at it at once, each writes down the place and the count that it has read, and
+    /// what it has done since: what one of them takes back is done once more, and counted once.
     async fn step(&self) -> StoreResult<bool> {
         let mut work = self.store.change().await?;
         let action = work.action(self.id).await?;
@@ -127,12 +130,13 @@ impl Resetting {
         let ids = work.failures_in_order(&asked.feed_uri, &filter, progress.place, BATCH);
         let ids = ids.await?;
         let Some(last) = ids.last() else {
-            drop(work);
             let said = format!(
                 "the program that runs this feed tries {} again by itself: their retries are 0",
                 progress.succeeded
             );
-            self.end(ActionState::Done, &said).await?;
+            let done = progress.then(ActionState::Done, self.clock.now(), said);
+            work.advance(self.id, action.progress.state, &done).await?;
+            work.commit().await?;
             return Ok(true);
         };
         progress.place = *last;

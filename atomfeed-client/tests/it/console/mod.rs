@@ -1,5 +1,6 @@
 //! The console as its router answers: who is let in, what is shown, and what is asked for.
 
+mod adopted;
 mod asked;
 mod door;
 mod original;
