@@ -13,10 +13,11 @@ use atomfeed_core::store::{
 };
 use atomfeed_core::{ActionKind, ActionProgress, ActionState, Clock, NewAction, SystemClock};
 use chrono::TimeDelta;
+use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, SqlSafeStr};
 use tokio::sync::{Barrier, mpsc};
 
-use super::{Browser, FEED, console, feed};
+use super::{ASHA, Browser, FEED, console, feed, json_request};
 
 /// Long enough for any machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -42,7 +43,10 @@ macro_rules! on_tables_with_retries {
     };
 }
 
-on_tables_with_retries!(two_consoles_go_on_with_one_retry_of_many);
+on_tables_with_retries!(
+    two_consoles_go_on_with_one_retry_of_many,
+    scripts_find_what_was_parked_since_it_was_counted,
+);
 
 async fn run<D: Dialect>(store: &SqlStore<D>, sql: String) {
     let mut conn = store.pool().acquire().await.unwrap();
@@ -170,4 +174,57 @@ where
     // What nobody can read is as it was.
     let tried = "state=from-3".parse().unwrap();
     assert_eq!(work.failure_count(&tried).await.unwrap(), 1);
+}
+
+/// It is counted seldom; the console of the original read the tables themselves.
+async fn scripts_find_what_was_parked_since_it_was_counted<D, H>(harness: &H)
+where
+    D: Dialect,
+    H: Harness<Store = SqlStore<D>>,
+{
+    let store = harness.store().await;
+    run(&store, insert(1..=1)).await;
+    let mut script = Browser::new(console(store.clone()));
+    let mut ask = async |method: &str, path: &str| {
+        let page = script
+            .send(json_request(method, path, ASHA, &Value::Null))
+            .await;
+        (page.status.as_u16(), page.body)
+    };
+    let failed = format!("/apps/Lab/failedEvent?feedUri={FEED}");
+    let tries = |(status, body): (u16, String)| -> Vec<(String, i64)> {
+        assert_eq!(status, 200, "{body}");
+        let failed: Value = serde_json::from_str(&body).unwrap();
+        let failed = failed.as_array().unwrap().iter();
+        let tries = failed.map(|failed| {
+            let event = failed["eventId"].as_str().unwrap();
+            (event.to_owned(), failed["retries"].as_i64().unwrap())
+        });
+        tries.collect()
+    };
+    let of = |number: u32, retries: i64| (format!("tag:{number}"), retries);
+    assert_eq!(tries(ask("GET", &failed).await), [of(1, 3)]);
+
+    run(&store, insert(7..=7)).await;
+    let log = format!(
+        "INSERT INTO failed_event_retry_log (feed_uri, failed_at, error_message, event_id,
+          event_content, error_hash_code)
+         VALUES ('{FEED}', '2024-03-01 09:00:00', 'the disk is full', 'tag:7', '/patient/7', 0)"
+    );
+    run(&store, log).await;
+    assert_eq!(tries(ask("GET", &failed).await), [of(1, 3), of(7, 3)]);
+    let (status, body) = ask("GET", "/apps/Lab/failedEvent/tag:7/retryLog").await;
+    assert_eq!(status, 200, "{body}");
+    let log: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(log.as_array().unwrap().len(), 1, "{log}");
+    assert_eq!(log[0]["errorMessage"], json!("the disk is full"));
+
+    // It is found by this, too, when that is what it is asked for first.
+    run(&store, insert(8..=8)).await;
+    let reset = "/apps/Lab/failedEvent/tag:8/resetRetryCount";
+    assert_eq!(ask("POST", reset).await, (200, String::new()));
+    let nobody = reset.replace(":8", ":9");
+    assert_eq!(ask("POST", &nobody).await.0, 404);
+    let expected = [of(1, 3), of(7, 3), of(8, 0)];
+    assert_eq!(tries(ask("GET", &failed).await), expected);
 }
