@@ -4,6 +4,7 @@ mod adopted;
 mod asked;
 mod door;
 mod original;
+mod sessions;
 mod shown;
 
 use async_trait::async_trait;
