@@ -38,6 +38,10 @@ impl ConsoleUser {
 }
 
 /// Knows who may use the console: [`UserList`], or one of your own.
+///
+/// It is asked whenever somebody signs in, and with each request that brings name and password (HTTP Basic). Who
+/// has signed in keeps the role of then until they sign out: 24 hours at most, and 8 without a request. To have
+/// somebody out at once, start the console again.
 #[async_trait]
 pub trait ConsoleUsers: Send + Sync + 'static {
     /// What somebody may do who gives this name and password; `None` where nobody has them.
