@@ -100,3 +100,70 @@ impl Errands {
         self.steps().retain(|id, _| is_open(id));
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use atomfeed_core::{ActionKind, ActionProgress, NewAction};
+
+    use super::*;
+
+    fn many() -> Action {
+        let asked = NewAction {
+            feed_uri: "http://emr:8050/feed/recent".parse().unwrap(),
+            kind: ActionKind::RetryMany,
+            failed_event_id: None,
+            event_id: None,
+            detail: String::new(),
+            by: "asha".to_owned(),
+            why: "a test".to_owned(),
+            at: Utc::now(),
+        };
+        Action::new(1, asked, ActionProgress::waiting(Utc::now()))
+    }
+
+    /// When it is to be gone on with, looked for as often as a consumer may.
+    async fn until_due(errands: &Errands, action: &Action) -> Instant {
+        while !errands.is_due(action, Utc::now()) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        Instant::now()
+    }
+
+    /// However little time each event takes.
+    #[tokio::test(start_paused = true)]
+    async fn batches_grow_and_no_more_than_twenty_a_second_are_tried() {
+        let (errands, many) = (Errands::default(), many());
+        let begun = Instant::now();
+        let (mut sizes, mut tried) = (Vec::new(), 0);
+        errands.take(&many);
+        for _step in 0..7 {
+            let now = until_due(&errands, &many).await;
+            let least = Duration::from_secs(1) * tried / 20;
+            let passed = now - begun;
+            assert!(passed >= least, "{tried} within {passed:?}");
+            assert!(passed < least + Duration::from_secs(1), "{passed:?}");
+            let size = errands.step(&many).size;
+            sizes.push(size);
+            tried += size;
+            errands.plan(&many, now, size, 0);
+        }
+        assert_eq!(sizes, [1, 5, 25, 125, 125, 125, 125]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_batch_that_was_cut_short_is_paid_for_as_far_as_it_went() {
+        let (errands, many) = (Errands::default(), many());
+        errands.plan(&many, Instant::now(), 1, 0);
+        let begun = until_due(&errands, &many).await;
+        errands.plan(&many, begun, 4, 2);
+        let step = errands.step(&many);
+        assert_eq!((step.size, step.in_a_row), (5, 2));
+        let waited = until_due(&errands, &many).await - begun;
+        assert!((200..250).contains(&waited.as_millis()), "{waited:?}");
+        // What takes longer than that is gone on with at once.
+        tokio::time::advance(Duration::from_secs(1)).await;
+        errands.plan(&many, begun, 5, 0);
+        assert!(errands.is_due(&many, Utc::now()));
+    }
+}

@@ -8,9 +8,10 @@ use async_trait::async_trait;
 use atomfeed_client::{
     CancellationToken, Event, EventWorker, Handled, ProcessErrorKind, WorkerError,
 };
-use atomfeed_core::store::conformance::{Harness, SqliteHarness};
+use atomfeed_core::store::conformance::{Harness, MemoryHarness, SqliteHarness};
 use atomfeed_core::store::{ActionQuery, ConsoleStore, FailureFilter};
 use atomfeed_core::{ActionKind, ActionState, Reason};
+use tokio::time::Instant;
 
 use super::{Lab, NEVER, PATIENCE, SLOW};
 use crate::feeds::{feed_uri, on_every_store};
@@ -148,6 +149,24 @@ async fn many_are_gone_on_with_while_there_is_much_to_read<H: Harness + 'static>
     let tried = lab.tried.load(Ordering::Relaxed) - before;
     assert!(tried < 510, "all that was there to read was read first");
     running.end().await;
+}
+
+/// Twenty a second, by a clock that only goes on while nobody has anything to do.
+#[tokio::test(start_paused = true)]
+async fn many_are_tried_again_at_a_bearable_pace() {
+    let lab = Lab::new(&Arc::new(MemoryHarness)).await;
+    lab.emr.publish(101..=300).await;
+    lab.client().process_events().await.unwrap();
+    lab.refuses.store(false, Ordering::Relaxed);
+    let id = lab.ask(ActionKind::RetryMany, None, "").await;
+    let begun = Instant::now();
+    let running = lab.run();
+    let (state, outcome) = lab.ended(id).await;
+    let took = begun.elapsed();
+    assert_eq!(state, ActionState::Done, "{outcome}");
+    assert!(took >= Duration::from_secs(10), "{took:?}");
+    running.end().await;
+    assert_eq!(lab.applied().await, (101..=300).collect::<Vec<_>>());
 }
 
 /// Who breaks its transaction is not tried again and again.
