@@ -3,6 +3,7 @@
 mod marker;
 mod parked;
 mod taken;
+mod unreadable;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
