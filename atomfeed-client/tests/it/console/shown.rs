@@ -1,7 +1,7 @@
 //! What is shown of what is stuck, whatever that is made of and however much it is.
 
 use atomfeed_client::console::Console;
-use atomfeed_core::store::conformance::{Harness, SqliteHarness};
+use atomfeed_core::store::conformance::{Harness, PostgresHarness, SqliteHarness};
 use atomfeed_core::store::{
     ActionQuery, ConsoleStore, FailureFilter, FeedStatus, MemoryStore, StoreError, StoreErrorKind,
 };
@@ -119,14 +119,13 @@ async fn what_is_hostile_is_shown_as_text() {
     }
 }
 
-/// As the original parks them: each message names a page, and each content differs.
 #[tokio::test]
 async fn who_looks_for_a_text_in_ten_thousand_and_one_is_led_to_all_of_them() {
     let store = MemoryStore::new();
     let mut work = store.change().await.unwrap();
     for number in 0..=10_000 {
         let message = match number {
-            0 => "only the first has <this>",
+            0 => FIRST,
             _ => "the others have that",
         };
         let failure = Failure::new(message, SystemClock.now());
@@ -135,6 +134,35 @@ async fn who_looks_for_a_text_in_ten_thousand_and_one_is_led_to_all_of_them() {
             .unwrap();
     }
     work.commit().await.unwrap();
+    is_led_on_to_the_first(store).await;
+}
+
+#[tokio::test]
+async fn who_looks_for_a_text_in_postgresql_is_led_to_all_of_them() {
+    let Some(harness) = PostgresHarness::from_env() else {
+        return;
+    };
+    let store = harness.store().await;
+    park(&store, &event(0, "/patient/1"), FIRST).await;
+    // As if they had been parked one by one, which would take long.
+    let others = "
+        INSERT INTO failed_events (feed_uri, failed_at, error_message, event_id, event_content,
+          error_hash_code, title, tags)
+         SELECT feed_uri, failed_at, 'the others have that', 'tag:' || n, event_content,
+          error_hash_code, 'Title ' || n, tags
+         FROM failed_events, generate_series(1, 10000) AS n ORDER BY n;
+        INSERT INTO atomfeed_failures (failed_event_id, feed, reason, retries, failed_at, message)
+         SELECT failed.id, known.feed, known.reason, 0, known.failed_at, failed.error_message
+         FROM failed_events AS failed, atomfeed_failures AS known
+         WHERE failed.id <> known.failed_event_id";
+    sqlx::raw_sql(others).execute(store.pool()).await.unwrap();
+    is_led_on_to_the_first(store).await;
+}
+
+/// What the first of ten thousand and one has failed with, and no other.
+const FIRST: &str = "only the first has <this>";
+
+async fn is_led_on_to_the_first(store: impl ConsoleStore) {
     let mut asha = Browser::signed_in(console(store), "asha").await;
     let mut path = "/failed?system=Lab&error=HAS+%3Cthis".to_owned();
     let mut led_on = 0;
@@ -170,6 +198,7 @@ async fn who_looks_for_a_text_in_ten_thousand_and_one_is_led_to_all_of_them() {
     assert!(!page.contains("rel=\"next\""), "{page}");
 }
 
+/// As the original parks them: each message names a page, and each content differs.
 #[tokio::test]
 async fn a_thousand_failures_of_one_cause_are_one_group() {
     let store = MemoryStore::new();
