@@ -13,6 +13,7 @@
 //! Each flow is a file with a worker that can be copied into a project of one's own.
 
 pub mod documents;
+pub mod emr;
 pub mod feeds;
 pub mod lab;
 mod store;

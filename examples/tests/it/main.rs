@@ -16,6 +16,7 @@ mod lab;
 mod markers;
 mod migrations;
 mod nginx;
+mod own_integration;
 mod parked;
 mod patients;
 mod programs;
