@@ -15,6 +15,7 @@
 pub mod documents;
 pub mod emr;
 pub mod feeds;
+pub mod imaging;
 pub mod lab;
 mod store;
 

@@ -1,0 +1,229 @@
+//! What the sender makes of a PACS that answers in pieces, together, wrongly, late or never.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use atomfeed_client::{Handled, PreparingWorker};
+use atomfeed_examples::hospital::documents::{OrderAction, OrderKind};
+use atomfeed_examples::hospital::imaging::messages::Outgoing;
+use atomfeed_examples::hospital::imaging::mllp::Sender;
+use sqlx::SqliteConnection;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
+
+use super::{encounter, framed, message, next_message, on_a_file, order, patient};
+use crate::programs::PATIENCE;
+
+/// A PACS that answers each message, by its id, with packets.
+struct Pacs {
+    address: String,
+    messages: Arc<Mutex<Vec<String>>>,
+    connections: Arc<AtomicUsize>,
+}
+
+impl Pacs {
+    async fn start(answer: impl Fn(&str) -> Vec<Vec<u8>> + Send + Sync + 'static) -> Self {
+        Self::of(answer, false).await
+    }
+
+    /// One that ends the connection after each answer.
+    async fn closing(answer: impl Fn(&str) -> Vec<Vec<u8>> + Send + Sync + 'static) -> Self {
+        Self::of(answer, true).await
+    }
+
+    async fn of(
+        answer: impl Fn(&str) -> Vec<Vec<u8>> + Send + Sync + 'static,
+        closes: bool,
+    ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let pacs = Self {
+            address: listener.local_addr().unwrap().to_string(),
+            messages: Arc::default(),
+            connections: Arc::default(),
+        };
+        let messages = Arc::clone(&pacs.messages);
+        let connections = Arc::clone(&pacs.connections);
+        let answer = Arc::new(answer);
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                stream.set_nodelay(true).unwrap();
+                connections.fetch_add(1, Ordering::Relaxed);
+                let (messages, answer) = (Arc::clone(&messages), Arc::clone(&answer));
+                tokio::spawn(async move {
+                    while let Some(message) = next_message(&mut stream).await {
+                        let packets = answer(message.split('|').nth(9).unwrap());
+                        messages.lock().unwrap().push(message);
+                        for packet in packets {
+                            stream.write_all(&packet).await.unwrap();
+                        }
+                        if closes {
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+        pacs
+    }
+
+    fn ids(&self) -> Vec<String> {
+        let messages = self.messages.lock().unwrap();
+        let id = |message: &String| message.split('|').nth(9).unwrap().to_owned();
+        messages.iter().map(id).collect()
+    }
+
+    fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+}
+
+fn acknowledgement(code: &str, id: &str, behind: &str) -> Vec<u8> {
+    framed(format!(
+        "MSH|^~\\&|PACS||EMR||20240301||ACK|1|P|2.5\rMSA|{code}|{id}{behind}\r"
+    ))
+}
+
+#[tokio::test]
+async fn acknowledgements_are_read_however_they_come() {
+    let answered = AtomicUsize::new(0);
+    let pacs = Pacs::start(move |id| {
+        let ours = acknowledgement("AA", id, "");
+        match answered.fetch_add(1, Ordering::Relaxed) {
+            0 => ours.chunks(1).map(<[u8]>::to_vec).collect(),
+            1 => vec![[acknowledgement("AE", "another", "|no"), ours].concat()],
+            2 => vec![[b"\x1c\rhello\r\n".to_vec(), ours].concat()],
+            3 => vec![[framed("hello"), ours].concat()],
+            // The second one of these stays for the next message.
+            4 => vec![[ours.clone(), ours].concat()],
+            // Of enhanced mode, and what follows it.
+            5 => vec![acknowledgement("CA", id, ""), ours],
+            _ => vec![ours],
+        }
+    });
+    let pacs = pacs.await;
+    let sender = Sender::new(&pacs.address);
+    let messages: Vec<_> = (0..8).map(message).collect();
+    for message in &messages {
+        sender.send(message).await.unwrap();
+    }
+    let ids: Vec<_> = messages.iter().map(Outgoing::id).collect();
+    assert_eq!(pacs.ids(), ids);
+    assert_eq!(pacs.connections(), 1);
+}
+
+#[tokio::test]
+async fn an_acknowledgement_without_end_is_cut_off() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let flooding = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(b"\x0b").await.unwrap();
+        while stream.write_all(&[b'x'; 1024]).await.is_ok() {}
+    });
+    let sender = Sender::new(address).with_patience(PATIENCE);
+    let error = sender.send(&message(1)).await.unwrap_err();
+    assert!(error.is_transient(), "{error}");
+    assert!(error.to_string().contains("exceeds"), "{error}");
+    // It was hung up on.
+    flooding.await.unwrap();
+}
+
+#[tokio::test]
+async fn what_nobody_acknowledges_is_transient() {
+    let silent = Pacs::start(|_| Vec::new()).await;
+    let impatient = Duration::from_millis(100);
+    let sender = Sender::new(&silent.address).with_patience(impatient);
+    for _again in 0..2 {
+        let error = sender.send(&message(1)).await.unwrap_err();
+        assert!(error.is_transient(), "{error}");
+        assert!(error.to_string().contains("it was silent for"), "{error}");
+    }
+    // No late acknowledgement is taken for that of another message.
+    let begun = Instant::now();
+    while silent.connections() < 2 {
+        assert!(begun.elapsed() < PATIENCE, "it is not connected to anew");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+
+    let broken = Pacs::closing(|id| vec![acknowledgement("AA", id, "")[..9].to_vec()]).await;
+    let error = Sender::new(&broken.address).send(&message(1)).await;
+    assert!(error.unwrap_err().is_transient());
+
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let nobody = listener.local_addr().unwrap().to_string();
+    drop(listener);
+    let error = Sender::new(&nobody).send(&message(1)).await.unwrap_err();
+    assert!(error.is_transient(), "{error}");
+    assert!(error.to_string().contains(&nobody), "{error}");
+}
+
+#[tokio::test]
+async fn a_connection_that_was_closed_is_made_anew() {
+    let pacs = Pacs::closing(|id| vec![acknowledgement("AA", id, "")]).await;
+    let sender = Sender::new(&pacs.address);
+    for number in 1..=3 {
+        sender.send(&message(number)).await.unwrap();
+    }
+    let ids = [1, 2, 3].map(|number| message(number).id().to_owned());
+    assert_eq!(pacs.ids(), ids);
+    assert_eq!(pacs.connections(), 3);
+}
+
+#[tokio::test]
+async fn what_the_pacs_refuses_is_permanent_and_sent_again_as_it_was() {
+    let answers = Arc::new(Mutex::new(("AE", "|no such room\\F\\bed")));
+    let answer = Arc::clone(&answers);
+    let pacs = Pacs::start(move |id| {
+        let (code, behind) = *answer.lock().unwrap();
+        vec![acknowledgement(code, id, behind)]
+    });
+    let pacs = pacs.await;
+    let (imaging, _folder) = on_a_file(&pacs.address).await;
+    let orders = [order(1, OrderAction::New, "Chest X-ray")];
+
+    for (code, behind, why) in [
+        ("AE", "|no such room\\F\\bed", "no such room|bed"),
+        ("AR", "\rERR|||207|E||||no bed", "no bed"),
+        ("CE", "", "no reason"),
+        ("XX", "", "no reason"),
+    ] {
+        *answers.lock().unwrap() = (code, behind);
+        let error = imaging.hears(&orders, "Asha Verma").await.unwrap_err();
+        assert!(!error.is_transient(), "{error}");
+        let said = error.to_string();
+        assert!(said.contains(code) && said.contains(why), "{said}");
+    }
+    *answers.lock().unwrap() = ("AA", "");
+    let handled = imaging.hears(&orders, "Asha Verma").await.unwrap();
+    assert_eq!(handled, Handled::Applied);
+    let ids = pacs.ids();
+    assert_eq!(ids.len(), 5);
+    assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+}
+
+#[tokio::test]
+async fn nothing_is_sent_where_nothing_is_to_be_told() {
+    let pacs = Pacs::start(|id| vec![acknowledgement("AA", id, "")]).await;
+    let (imaging, _folder) = on_a_file(&pacs.address).await;
+    let mut tablets = order(1, OrderAction::New, "Paracetamol 500mg");
+    tablets.kind = OrderKind::Drug;
+    for orders in [&[][..], &[tablets]] {
+        let handled = imaging.hears(orders, "Asha Verma").await.unwrap();
+        assert_eq!(handled, Handled::Ignored);
+    }
+    assert_eq!(pacs.connections(), 0);
+
+    // The EMR does not have the patient.
+    let orders = encounter(&[order(1, OrderAction::New, "Chest X-ray")]);
+    let event = imaging.emr.put(&orders, &patient("Asha Verma"));
+    let documents = &imaging.emr.documents;
+    documents
+        .lock()
+        .unwrap()
+        .retain(|path, _| !path.contains("/patient/"));
+    let prepared = PreparingWorker::<SqliteConnection>::prepare(&imaging.worker, &event).await;
+    let error = prepared.unwrap_err();
+    assert!(!error.is_transient(), "{error}");
+    assert!(error.to_string().contains("/patient/"), "{error}");
+}
