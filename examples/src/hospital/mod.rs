@@ -14,6 +14,7 @@
 
 pub mod documents;
 pub mod emr;
+pub mod erp;
 pub mod feeds;
 pub mod imaging;
 pub mod lab;

@@ -11,6 +11,7 @@ mod databases;
 mod emr;
 mod guarded;
 mod hospital_hl7;
+mod hospital_odoo;
 mod import;
 mod killed;
 mod lab;
