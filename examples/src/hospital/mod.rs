@@ -16,8 +16,10 @@ pub mod documents;
 pub mod emr;
 pub mod erp;
 pub mod feeds;
+pub mod house;
 pub mod imaging;
 pub mod lab;
 mod store;
+pub mod system;
 
 pub use store::{Data, Engine, Field, HospitalStore, Sql, make_tables};

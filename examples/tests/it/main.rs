@@ -10,6 +10,7 @@ mod consumer;
 mod databases;
 mod emr;
 mod guarded;
+mod hospital;
 mod hospital_hl7;
 mod hospital_odoo;
 mod import;

@@ -250,6 +250,7 @@ fn executable(name: &str) -> PathBuf {
             "feed-consumer",
             "guarded-feed",
             "feeds-from-properties",
+            "hospital",
             "own-integration",
         ]
         .iter()
