@@ -175,7 +175,9 @@ pub trait FailedEventStore: Send {
         keys: &[&str],
     ) -> StoreResult<HashSet<String>>;
 
-    /// Failed events in the order in which they were parked; each [`Event::is_retry`].
+    /// Failed events in the order in which they were parked; each [`Event::is_retry`]. Rows of another program
+    /// that make no event (an empty `event_id`) are passed over;
+    /// [`FailureStore::failures`](super::FailureStore::failures) names them.
     async fn failed_events(&mut self, query: &FailedEventQuery) -> StoreResult<Vec<FailedEvent>>;
 
     /// How many events of a feed are parked.

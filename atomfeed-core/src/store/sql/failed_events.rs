@@ -231,38 +231,27 @@ impl<D: Dialect> FailedEventStore for SqlUnitOfWork<D> {
     }
 
     async fn failed_events(&mut self, query: &FailedEventQuery) -> StoreResult<Vec<FailedEvent>> {
-        let mut values = vec![
-            query.feed_uri.as_str().into(),
-            query.after.into(),
-            query.retries_below.map_or(i64::MAX, i64::from).into(),
-        ];
-        let [there, beside] = match &query.selection {
-            FailedEventSelection::All => SELECT_FAILED,
-            FailedEventSelection::Unplaced => SELECT_UNPLACED,
-            FailedEventSelection::DueBy(by) => {
-                values.push((*by).into());
-                SELECT_DUE
+        let mut failed = Vec::new();
+        let mut after = query.after;
+        loop {
+            let rows = self.parked_rows(query, after).await?;
+            let is_last = rows.len() < query.limit as usize;
+            after = rows.last().map_or(after, |(id, _)| *id);
+            for (id, row) in rows {
+                match row {
+                    Ok(event) => failed.push(event),
+                    // Whoever has written it: it stops nobody, and the console names it.
+                    Err(error) if error.kind() == StoreErrorKind::InvalidData => {
+                        tracing::debug!(feed = %query.feed_uri, id, %error, "failed event passed over");
+                    }
+                    Err(error) => return Err(error),
+                }
             }
-            FailedEventSelection::OfKey(key) => {
-                values.push(order_key(&query.feed_uri, key).into());
-                SELECT_OF_KEY
+            if is_last || failed.len() >= query.limit as usize {
+                failed.truncate(query.limit as usize);
+                return Ok(failed);
             }
-        };
-        values.push(i64::from(query.limit).into());
-        let what = "reading failed events";
-        let zone = self.store.layout().zone();
-        let rows = self.fetch(what, there, values.clone()).await?;
-        let failed = rows.into_iter().map(|row| failed_event(row, zone));
-        let mut failed = failed.collect::<StoreResult<Vec<_>>>()?;
-        if self.store.layout().is_adopted() {
-            let rows = self.fetch(what, beside, values).await?;
-            for row in rows {
-                failed.push(failed_event(row, TableZone::default())?);
-            }
-            failed.sort_by_key(|failed| failed.id);
-            failed.truncate(query.limit as usize);
         }
-        Ok(failed)
     }
 
     async fn failed_event_count(&mut self, feed_uri: &FeedUri) -> StoreResult<u64> {
@@ -367,6 +356,47 @@ impl<D: Dialect> SqlStore<D> {
 }
 
 impl<D: Dialect> SqlUnitOfWork<D> {
+    /// As many rows as a query asks for, in the order of their ids, each with its own; above an id.
+    async fn parked_rows(
+        &mut self,
+        query: &FailedEventQuery,
+        after: i64,
+    ) -> StoreResult<Vec<(i64, StoreResult<FailedEvent>)>> {
+        let mut values = vec![
+            query.feed_uri.as_str().into(),
+            after.into(),
+            query.retries_below.map_or(i64::MAX, i64::from).into(),
+        ];
+        let [there, beside] = match &query.selection {
+            FailedEventSelection::All => SELECT_FAILED,
+            FailedEventSelection::Unplaced => SELECT_UNPLACED,
+            FailedEventSelection::DueBy(by) => {
+                values.push((*by).into());
+                SELECT_DUE
+            }
+            FailedEventSelection::OfKey(key) => {
+                values.push(order_key(&query.feed_uri, key).into());
+                SELECT_OF_KEY
+            }
+        };
+        values.push(i64::from(query.limit).into());
+        let mut sources = vec![(there, self.store.layout().zone())];
+        if self.store.layout().is_adopted() {
+            sources.push((beside, TableZone::default()));
+        }
+        let mut parked = Vec::new();
+        for (statement, zone) in sources {
+            let rows = self.fetch("reading failed events", statement, values.clone());
+            for mut row in rows.await? {
+                let id = row.required_int()?;
+                parked.push((id, failed_event(id, row, zone)));
+            }
+        }
+        parked.sort_by_key(|(id, _)| *id);
+        parked.truncate(query.limit as usize);
+        Ok(parked)
+    }
+
     /// A place in the order of parked events, for one that the table itself cannot hold.
     async fn take_failed_id(&mut self, failure: &Failure) -> StoreResult<i64> {
         let mut row = vec![Value::from(""); FAILED.columns.len()];
@@ -489,8 +519,8 @@ pub(super) fn order_key(feed_uri: &FeedUri, key: &str) -> String {
     Uuid::new_v5(&Uuid::NAMESPACE_URL, name.as_bytes()).to_string()
 }
 
-pub(super) fn failed_event(mut row: Row, zone: TableZone) -> StoreResult<FailedEvent> {
-    let id = row.required_int()?;
+/// What follows the id in a row.
+pub(super) fn failed_event(id: i64, mut row: Row, zone: TableZone) -> StoreResult<FailedEvent> {
     let feed_uri = feed_uri(&mut row)?;
     let failure = failure(&mut row, zone)?;
     let event_id = entry_id(&mut row)?;

@@ -77,12 +77,12 @@ impl<D: Dialect> FailureStore for SqlUnitOfWork<D> {
         let zone = self.store.layout().zone();
         let what = "reading a parked event";
         let rows = self.fetch(what, there, vec![id.into()]).await?;
-        if let Some(row) = rows.into_iter().next() {
-            return failed_event(row, zone).map(Some);
+        if let Some(mut row) = rows.into_iter().next() {
+            return failed_event(row.required_int()?, row, zone).map(Some);
         }
         let rows = self.fetch(what, beside, vec![id.into()]).await?;
         let row = rows.into_iter().next();
-        row.map(|row| failed_event(row, TableZone::default()))
+        row.map(|mut row| failed_event(row.required_int()?, row, TableZone::default()))
             .transpose()
     }
 
