@@ -59,7 +59,8 @@ struct Args {
     plan: bool,
 }
 
-/// So many feeds apply events at once, at most. The store has more connections than that.
+/// So many of the feeds that begin at the same time apply events at once, at most; what there is no connection
+/// of the store for waits for one.
 const AT_ONCE: usize = 4;
 
 /// So long the events in hand may still take when the program is to end.

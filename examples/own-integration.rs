@@ -1,13 +1,12 @@
-//! The smallest complete consumer, as the template to copy: `own-integration FEED-URL sqlite:FILE`.
+//! The smallest complete consumer, as the template to copy. Its dependencies, and their features: anyhow,
+//! async-trait, atomfeed-client (sqlite), serde (derive), sqlx 0.9 (sqlite), tokio (full), tracing-subscriber.
 
-use std::time::Duration;
-
+use anyhow::Context;
 use async_trait::async_trait;
 use atomfeed_client::{
     AtomFeedClient, CancellationToken, Event, FeedUri, FetchContent, Handled, HttpFeedSource,
-    OpenMrsSession, PreparingWorker, Resources, Schedule, WorkerError,
+    OpenMrsSession, PreparingWorker, Resources, WorkerError, core::store::SqliteStore,
 };
-use atomfeed_core::store::SqliteStore;
 
 #[derive(serde::Deserialize)]
 struct Patient {
@@ -26,7 +25,7 @@ impl PreparingWorker<sqlx::SqliteConnection> for Patients {
         Ok(event.fetch(&self.0).await?.json()?)
     }
 
-    /// In the transaction that moves the marker: both last, or neither. An error parks the event.
+    /// In the transaction that moves the marker. An error parks the event; a locked file is waited for.
     async fn process(
         &self,
         _event: &Event,
@@ -43,23 +42,24 @@ impl PreparingWorker<sqlx::SqliteConnection> for Patients {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let [feed, database] = [1, 2].map(|at| std::env::args().nth(at).unwrap_or_default());
-    let feed: FeedUri = feed.parse()?;
+    let log = tracing_subscriber::fmt().with_writer(std::io::stderr);
+    log.init();
+    let usage = "usage: ATOMFEED_USER=… ATOMFEED_PASSWORD=… own-integration FEED-URL sqlite:FILE";
+    let given = |at| std::env::args().nth(at).context(usage);
+    let (feed, database): (FeedUri, _) = (given(1)?.parse()?, given(2)?);
+    let of = |who| std::env::var(format!("ATOMFEED_{who}")).context(usage);
+    let login = OpenMrsSession::new("/openmrs/ws/rest/v1/session", of("USER")?, of("PASSWORD")?);
+    let source = HttpFeedSource::builder(&feed).with_login(login).build()?;
     let store = SqliteStore::connect(&database).await?;
     let make = "CREATE TABLE IF NOT EXISTS patients (uuid TEXT PRIMARY KEY, name TEXT)";
     sqlx::query(make).execute(store.pool()).await?;
-    let login = OpenMrsSession::new(
-        "/openmrs/ws/rest/v1/session",
-        "atomfeed",
-        "feed-the-hospital",
-    );
-    let source = HttpFeedSource::builder(&feed).with_login(login).build()?;
     let worker = Patients(source.resources());
-    let client = AtomFeedClient::builder(feed, source)
-        .schedule(Schedule::every(Duration::from_secs(5)))
-        .build(store, worker);
-    tokio::select! {
-        ended = client.run(CancellationToken::new()) => Ok(ended?),
-        _ = tokio::signal::ctrl_c() => Ok(()),
+    let client = AtomFeedClient::builder(feed, source).build(store, worker);
+    let stop = CancellationToken::new();
+    #[cfg(unix)] // SIGINT, which is Ctrl-C, and SIGTERM: it ends once what is in hand is done
+    for kind in [2, 15].map(tokio::signal::unix::SignalKind::from_raw) {
+        let (mut asked, stop) = (tokio::signal::unix::signal(kind)?, stop.clone());
+        tokio::spawn(async move { asked.recv().await.map(|()| stop.cancel()) });
     }
+    Ok(client.run(stop).await?)
 }

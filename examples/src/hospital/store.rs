@@ -1,6 +1,7 @@
 //! One database for each system: a file of SQLite, or a schema of PostgreSQL. What a system keeps is
 //! written once, for both.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -8,8 +9,12 @@ use anyhow::{Context, ensure};
 use async_trait::async_trait;
 use atomfeed_core::store::sql::{Dialect, SqlStore};
 use atomfeed_core::store::{PostgresStore, SchemaName, SqliteStore};
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Column, Database, Postgres, Row as _, Sqlite, TypeInfo, ValueRef};
+use sqlx::encode::{Encode, IsNull};
+use sqlx::error::BoxDynError;
+use sqlx::postgres::types::Oid;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgTypeInfo};
+use sqlx::sqlite::SqliteTypeInfo;
+use sqlx::{Column, Database, Postgres, Row as _, Sqlite, Type, TypeInfo, ValueRef};
 
 /// A value of a statement, and of a row: what both databases have.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -18,7 +23,7 @@ pub enum Field {
     Text(String),
     /// Of a `BIGINT` column.
     Number(i64),
-    /// NULL, read from either.
+    /// NULL, in either.
     Null,
 }
 
@@ -96,6 +101,28 @@ pub trait Sql: Send {
     }
 }
 
+/// NULL for a column of either type.
+struct Nothing;
+
+impl<D: Database> Encode<'_, D> for Nothing {
+    fn encode_by_ref(&self, _buffer: &mut D::ArgumentBuffer) -> Result<IsNull, BoxDynError> {
+        Ok(IsNull::Yes)
+    }
+}
+
+impl Type<Sqlite> for Nothing {
+    fn type_info() -> SqliteTypeInfo {
+        <String as Type<Sqlite>>::type_info()
+    }
+}
+
+impl Type<Postgres> for Nothing {
+    // `unknown`: as what it is taken, PostgreSQL sees by the column.
+    fn type_info() -> PgTypeInfo {
+        PgTypeInfo::with_oid(Oid(705))
+    }
+}
+
 /// The same for both databases.
 macro_rules! sql {
     ($connection:ty) => {
@@ -107,7 +134,7 @@ macro_rules! sql {
                     query = match value {
                         Field::Text(text) => query.bind(text),
                         Field::Number(number) => query.bind(number),
-                        Field::Null => query.bind(None::<String>),
+                        Field::Null => query.bind(Nothing),
                     };
                 }
                 Ok(query.execute(self).await?.rows_affected())
@@ -123,7 +150,7 @@ macro_rules! sql {
                     query = match value {
                         Field::Text(text) => query.bind(text),
                         Field::Number(number) => query.bind(number),
-                        Field::Null => query.bind(None::<String>),
+                        Field::Null => query.bind(Nothing),
                     };
                 }
                 let rows = query.fetch_all(self).await?;
@@ -133,8 +160,8 @@ macro_rules! sql {
                         if value.is_null() {
                             return Ok(Field::Null);
                         }
-                        let is_number =
-                            matches!(value.type_info().name(), "INTEGER" | "BIGINT" | "INT8");
+                        // On SQLite, and on PostgreSQL.
+                        let is_number = matches!(value.type_info().name(), "INTEGER" | "INT8");
                         Ok(match is_number {
                             true => Field::Number(row.try_get(at)?),
                             false => Field::Text(row.try_get(at)?),
@@ -173,12 +200,22 @@ impl Engine for Postgres {
 }
 
 /// Where the databases of all systems are.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub enum Data {
     /// Files of SQLite in a folder: `emr.db`, `lab.db`, …
     Folder(PathBuf),
     /// Schemas of a database of PostgreSQL: `hospital_emr`, `hospital_lab`, …
     Postgres(String),
+}
+
+impl fmt::Debug for Data {
+    // Without the URL, in which a password may be.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Folder(folder) => f.debug_tuple("Folder").field(folder).finish(),
+            Self::Postgres(_) => f.debug_tuple("Postgres").finish_non_exhaustive(),
+        }
+    }
 }
 
 /// The database of one system.
@@ -264,6 +301,29 @@ pub async fn make_tables<D: Engine>(
 }
 
 #[cfg(test)]
+pub(super) mod testing {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    /// A database of PostgreSQL that no other test has; `None` where no server is named by
+    /// `ATOMFEED_POSTGRES_URL`. It stays on the server, which is a throwaway one.
+    pub(in crate::hospital) async fn own_schema() -> Option<PostgresStore> {
+        let url = std::env::var("ATOMFEED_POSTGRES_URL").ok()?;
+        let number = uuid::Uuid::new_v4().simple().to_string();
+        let letters = number.bytes().map(|digit| match digit {
+            b'0'..=b'9' => char::from(digit - b'0' + b'g'),
+            letter => char::from(letter),
+        });
+        let name: String = letters.collect();
+        match Data::Postgres(url).open(&name).await.unwrap() {
+            HospitalStore::Postgres(store) => Some(store),
+            HospitalStore::Sqlite(_) => panic!("no schema"),
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
 
@@ -277,24 +337,37 @@ mod tests {
         .await
         .unwrap();
         let mut conn = store.pool().acquire().await.unwrap();
-        conn.run("DELETE FROM things", &[]).await.unwrap();
         let insert = "INSERT INTO things (number, name) VALUES ($2, $1)";
-        let values = [Field::from("Asha"), Field::from(7)];
-        assert_eq!(conn.run(insert, &values).await.unwrap(), 1);
-        let row = conn
-            .row(
-                "SELECT name, number, NULL, COUNT(*) FROM things GROUP BY 1, 2",
-                &[],
-            )
-            .await
-            .unwrap();
-        let expected = vec![
-            Field::from("Asha"),
-            Field::from(7),
-            Field::Null,
-            Field::from(1),
+        let written = [
+            // First what has no type of its own.
+            [Field::Null, Field::Null],
+            [Field::from("Asha"), Field::from(7)],
+            [Field::from("8"), Field::Null],
+            [Field::Null, Field::from(9)],
+            [Field::from("Asha"), Field::from(7)],
         ];
-        assert_eq!(row, Some(expected));
+        for values in &written {
+            assert_eq!(conn.run(insert, values).await.unwrap(), 1);
+        }
+        let select = "SELECT name, number, NULL, COUNT(*) FROM things
+            WHERE number = $1 GROUP BY 1, 2";
+        let row = conn.row(select, &[Field::from(7)]).await.unwrap();
+        let [name, number] = &written[1];
+        let expected = [name.clone(), number.clone(), Field::Null, Field::from(2)];
+        assert_eq!(row, Some(expected.to_vec()));
+
+        let select = "SELECT name, number FROM things";
+        let mut read = conn.rows(select, &[]).await.unwrap();
+        let mut written: Vec<_> = written.iter().map(|values| values.to_vec()).collect();
+        read.sort();
+        written.sort();
+        assert_eq!(read, written);
+
+        let change = "UPDATE things SET number = $1 WHERE number = 7";
+        assert_eq!(conn.run(change, &[Field::Null]).await.unwrap(), 2);
+        let count = "SELECT COUNT(*) FROM things WHERE number IS NULL";
+        let count = conn.row(count, &[]).await.unwrap();
+        assert_eq!(count, Some(vec![Field::from(4)]));
     }
 
     #[tokio::test]
@@ -305,5 +378,18 @@ mod tests {
             panic!("no file");
         };
         values_come_back_as_they_were(store).await;
+    }
+
+    #[tokio::test]
+    async fn values_come_back_from_a_schema() {
+        if let Some(store) = testing::own_schema().await {
+            values_come_back_as_they_were(store).await;
+        }
+    }
+
+    #[test]
+    fn a_password_is_not_shown() {
+        let data = Data::Postgres("postgres://me:secret@db/hospital".to_owned());
+        assert!(!format!("{data:?}").contains("secret"), "{data:?}");
     }
 }

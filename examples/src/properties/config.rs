@@ -58,10 +58,10 @@ pub struct FeedsConfig {
     #[serde(default)]
     pub initial_delay_ms: u64,
     /// How long a connection to a feed may take to come about, in milliseconds
-    /// (`connectionTimeoutInMilliseconds`); else 10 s.
+    /// (`connectionTimeoutInMilliseconds`); else 10 s. 0 is no limit in Java, and 5 minutes here.
     pub connect_timeout_ms: Option<u64>,
     /// How long the server of a feed may be silent, in milliseconds (`replyTimeoutInMilliseconds`); else
-    /// 20 s.
+    /// 20 s. 0 is no limit in Java, and 5 minutes here.
     pub read_timeout_ms: Option<u64>,
     /// A feed stops while so many of its events are parked (`maxFailedEvents`); else it never does.
     pub max_failed_events: Option<u64>,

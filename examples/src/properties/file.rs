@@ -28,7 +28,8 @@ pub(super) struct Properties {
 impl Properties {
     /// Reads a file as Java does: in ISO 8859-1, with escapes.
     pub(super) fn read(bytes: &[u8]) -> anyhow::Result<Self> {
-        let left = java_properties::read(bytes).context("it is no property file of Java")?;
+        let left = java_properties::read(&escaped(bytes)[..]);
+        let left = left.context("it is no property file of Java")?;
         Ok(Self {
             left: left.into_iter().collect(),
             unused: Vec::new(),
@@ -78,17 +79,22 @@ impl Properties {
         number.map(Some)
     }
 
-    /// Takes the number of the first of these keys that has one.
-    pub(super) fn first_number<N: FromStr>(&mut self, keys: &[&str]) -> anyhow::Result<Option<N>> {
-        let mut first: Option<(&str, N)> = None;
-        for &key in keys {
+    /// Takes the value of the first of these keys that has one, and says which that is.
+    pub(super) fn first<K: AsRef<str>, T>(
+        &mut self,
+        keys: impl IntoIterator<Item = K>,
+        take: impl Fn(&mut Self, &str) -> anyhow::Result<Option<T>>,
+    ) -> anyhow::Result<Option<(K, T)>> {
+        let mut first: Option<(K, T)> = None;
+        for key in keys {
             if let Some((before, _)) = &first {
-                self.leave(key, &format!("{before} goes before it"));
+                let why = format!("{} goes before it", before.as_ref());
+                self.leave(key.as_ref(), &why);
             } else {
-                first = self.number(key)?.map(|number| (key, number));
+                first = take(self, key.as_ref())?.map(|value| (key, value));
             }
         }
-        Ok(first.map(|(_, number)| number))
+        Ok(first)
     }
 
     /// Leaves a key unused, if it is there.
@@ -116,10 +122,44 @@ impl Properties {
     }
 }
 
+/// The same with escapes for what is not ASCII: to Java, each byte is the character of that number, while the
+/// library takes those from 80 to 9F for what Windows-1252 has there.
+fn escaped(bytes: &[u8]) -> Vec<u8> {
+    let mut text = Vec::with_capacity(bytes.len());
+    let mut is_after_backslash = false;
+    for &byte in bytes {
+        match byte {
+            0x80.. => {
+                // A backslash that stands there already is part of the escape: to Java, it is of no matter.
+                if !is_after_backslash {
+                    text.push(b'\\');
+                }
+                text.extend(format!("u{byte:04x}").into_bytes());
+            }
+            _ => text.push(byte),
+        }
+        is_after_backslash = byte == b'\\' && !is_after_backslash;
+    }
+    text
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_byte_is_a_character() {
+        let mut file = b"password=".to_vec();
+        file.extend(0x80_u8..=0xff);
+        // At the end is one that is white space, but not to Java.
+        file.extend(b"\x85\na\xe9=\\\x80 \\\\\x80 \\\n  \x85x\n# \x80\n");
+        let mut properties = Properties::read(&file).unwrap();
+        let all: String = (0x80_u8..=0xff).chain([0x85]).map(char::from).collect();
+        assert_eq!(properties.secret("password").unwrap().reveal(), all);
+        let value = properties.secret("a\u{e9}").unwrap();
+        assert_eq!(value.reveal(), "\u{80} \\\u{80} \u{85}x");
+    }
 
     #[test]
     fn values_are_those_that_java_reads() {
@@ -143,10 +183,8 @@ mod tests {
     #[test]
     fn the_first_number_is_taken_and_a_wrong_one_is_named() {
         let mut properties = Properties::read(b"b=2\nc=3\nd=-4\n").unwrap();
-        assert_eq!(
-            properties.first_number(&["a", "b", "c"]).unwrap(),
-            Some(2_u64)
-        );
+        let first = properties.first(["a", "b", "c"], Properties::number::<u64>);
+        assert_eq!(first.unwrap(), Some(("b", 2)));
         let error = properties.number::<u64>("d").unwrap_err().to_string();
         assert!(error.contains('d') && error.contains("-4"), "{error}");
         let unused = properties.unused(|_| "");

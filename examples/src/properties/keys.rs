@@ -9,6 +9,7 @@ use super::config::{FeedsConfig, Given, Job};
 use super::file::{Properties, Unused};
 use super::login::{Login, LoginKind};
 use super::secret::Secret;
+use super::sources::LONGEST_TIMEOUT;
 use super::{jdbc, names};
 
 /// The keys of feeds. A job is called what stands before the ending.
@@ -102,9 +103,11 @@ pub(super) fn config(
         initial_delay_ms: properties
             .number("scheduler.initial.delay")?
             .unwrap_or_default(),
-        connect_timeout_ms: properties.first_number(&CONNECT_TIMEOUT)?,
-        read_timeout_ms: properties.first_number(&READ_TIMEOUT)?,
-        max_failed_events: properties.first_number(&MAX_FAILED_EVENTS)?,
+        connect_timeout_ms: timeout(&mut properties, CONNECT_TIMEOUT)?,
+        read_timeout_ms: timeout(&mut properties, READ_TIMEOUT)?,
+        max_failed_events: properties
+            .first(MAX_FAILED_EVENTS, Properties::number::<u64>)?
+            .map(|(_, events)| events),
         max_retries: properties.number("feed.failedEventMaxRetry")?,
         follow_redirects: properties
             .text("feed.handleRedirection")
@@ -138,18 +141,33 @@ fn job_name(key: &str) -> &str {
         .unwrap_or(key)
 }
 
-/// What `scheduler.*.cron.expression` says of a job, whose name it may write in several words.
+/// The first of these limits, in milliseconds.
+fn timeout(properties: &mut Properties, keys: [&str; 3]) -> anyhow::Result<Option<u64>> {
+    let Some((key, millis)) = properties.first(keys, Properties::number::<u64>)? else {
+        return Ok(None);
+    };
+    if millis == 0 {
+        let longest = LONGEST_TIMEOUT.as_secs() / 60;
+        let why = format!("0, which is no limit in Java, is {longest} minutes here");
+        properties.note(key, &why);
+    }
+    Ok(Some(millis))
+}
+
+/// What `scheduler.*.cron.expression` says of a job, whose name it may write in several words. What spells it as
+/// the key of the feed does goes before that.
 fn cron(properties: &mut Properties, job: &str) -> anyhow::Result<Option<Schedule>> {
     let is_of_job = |key: &&str| {
         let words = key.strip_prefix("scheduler.");
         let words = words.and_then(|words| words.strip_suffix(".cron.expression"));
         words.is_some_and(|words| names::squeezed(words) == names::squeezed(job))
     };
-    let key = properties.keys().find(is_of_job).map(str::to_owned);
-    match key {
-        Some(key) => properties.parsed(&key),
-        None => Ok(None),
-    }
+    let keys = properties.keys().filter(is_of_job).map(str::to_owned);
+    let mut keys: Vec<String> = keys.collect();
+    let as_feed = format!("scheduler.{job}.cron.expression");
+    keys.sort_by_key(|key| *key != as_feed);
+    let first = properties.first(keys, Properties::parsed::<Schedule>)?;
+    Ok(first.map(|(_, schedule)| schedule))
 }
 
 /// The URL of the database: the one that is given, or that of `jdbc.*`.
@@ -370,6 +388,53 @@ mod tests {
         assert_eq!(config.schema, Some(schema));
         let left = "atomdb.default_schema: --schema is given instead".to_owned();
         assert!(unused.contains(&left), "{unused:?}");
+    }
+
+    #[test]
+    fn of_two_schedules_of_a_job_that_counts_which_is_spelled_as_its_feed() {
+        for (as_feed, counts, left) in [
+            (
+                "0/20 * * * * ?",
+                "0/20 * * * * ?",
+                "scheduler.cus.tomer.cron.expression: scheduler.customer.cron.expression goes \
+                 before it",
+            ),
+            (
+                "",
+                "0/10 * * * * ?",
+                "scheduler.customer.cron.expression: it has no value",
+            ),
+        ] {
+            let file = format!(
+                "customer.feed.generator.uri=http://emr/openmrs/recent\n\
+                 scheduler.cus.tomer.cron.expression=0/10 * * * * ?\n\
+                 scheduler.customer.cron.expression={as_feed}\n"
+            );
+            let (config, unused) = read(file.as_bytes(), Given::default()).unwrap();
+            let cron = config.jobs[0].cron.as_ref().unwrap();
+            assert_eq!(cron.to_string(), counts);
+            assert_eq!(unused, [left]);
+        }
+    }
+
+    #[test]
+    fn no_limit_is_a_long_one() {
+        let file = b"openmrs.encounter.feed.uri=http://emr/openmrs/recent\n\
+            feed.replyTimeoutInMilliseconds=0\nopenmrs.connectionTimeoutInMilliseconds=0\n\
+            feed.connectionTimeoutInMilliseconds=5000\n";
+        let (config, unused) = read(file, Given::default()).unwrap();
+        let limits = (config.connect_timeout_ms, config.read_timeout_ms);
+        assert_eq!(limits, (Some(0), Some(0)));
+        assert_eq!(
+            unused,
+            [
+                "feed.connectionTimeoutInMilliseconds: openmrs.connectionTimeoutInMilliseconds \
+                 goes before it",
+                "feed.replyTimeoutInMilliseconds: 0, which is no limit in Java, is 5 minutes here",
+                "openmrs.connectionTimeoutInMilliseconds: 0, which is no limit in Java, is 5 \
+                 minutes here",
+            ]
+        );
     }
 
     #[test]

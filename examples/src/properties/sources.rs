@@ -8,6 +8,9 @@ use url::{Origin, Url};
 use super::config::FeedsConfig;
 use super::login::Login;
 
+/// What is no limit in Java: so long a page may take here in all, whatever is said of its server.
+pub(super) const LONGEST_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+
 /// Where pages are fetched: one source for all feeds of a server, so that they share a session, and a wrong
 /// password is not sent once for each.
 #[derive(Debug, Default)]
@@ -30,10 +33,10 @@ impl Sources {
             builder = login.at(builder);
         }
         if let Some(limit) = config.connect_timeout_ms {
-            builder = builder.with_connect_timeout(Duration::from_millis(limit));
+            builder = builder.with_connect_timeout(timeout(limit));
         }
         if let Some(limit) = config.read_timeout_ms {
-            builder = builder.with_read_timeout(Duration::from_millis(limit));
+            builder = builder.with_read_timeout(timeout(limit));
         }
         if config.follow_redirects {
             builder = builder.follow_redirects();
@@ -43,5 +46,24 @@ impl Sources {
             .with_context(|| format!("fetching {feed}"))?;
         self.0.insert(place, source.clone());
         Ok(source)
+    }
+}
+
+/// In milliseconds, of which 0 is no limit in Java.
+fn timeout(millis: u64) -> Duration {
+    match millis {
+        0 => LONGEST_TIMEOUT,
+        _ => Duration::from_millis(millis),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_limit_is_the_longest() {
+        assert_eq!(timeout(0), LONGEST_TIMEOUT);
+        assert_eq!(timeout(1), Duration::from_millis(1));
     }
 }

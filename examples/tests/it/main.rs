@@ -13,6 +13,7 @@ mod guarded;
 mod hospital;
 mod hospital_hl7;
 mod hospital_odoo;
+mod hospital_too_early;
 mod import;
 mod killed;
 mod lab;

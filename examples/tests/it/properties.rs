@@ -2,22 +2,18 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod door;
+mod running;
+
 use std::path::Path;
-use std::sync::{Arc, Mutex};
 
 use atomfeed_core::store::conformance::{MySqlHarness, PostgresHarness};
-use axum::Router;
-use axum::body::{Bytes, to_bytes};
-use axum::extract::{Request, State};
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HeaderName, LOCATION, SET_COOKIE};
-use axum::http::{HeaderMap, Method, StatusCode};
-use axum::response::{IntoResponse, Response};
-use reqwest::redirect::Policy;
+use axum::http::Method;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Executor};
-use tokio::net::TcpListener;
 
-use crate::emr::{Emr, content, entry_id, event, ndjson, sqlite};
+use self::door::{Door, Guarded, Heard};
+use crate::emr::{Emr, content, entry_id, sqlite};
 use crate::programs::{Finished, Program};
 
 const ODOO: &str = concat!(
@@ -175,127 +171,17 @@ schedules_of_the_table! {
     schedules_stand_in_mariadb: MySqlHarness::openmrs(), "ATOMFEED_MYSQL_URL";
 }
 
-/// What lets only those read a feed-server behind it who have logged in, as OpenMRS and OpenELIS do.
-#[derive(Clone)]
-struct Door {
-    login: fn(&Heard) -> bool,
-    session: &'static str,
-    behind: String,
-    heard: Arc<Mutex<Vec<Heard>>>,
-}
-
-/// What was asked for.
-#[derive(Debug, Clone)]
-struct Heard {
-    method: Method,
-    path: String,
-    authorization: String,
-    cookie: String,
-    body: Bytes,
-}
-
-impl Door {
-    /// Lets in by a session of OpenMRS.
-    fn of_openmrs(heard: &Heard) -> bool {
-        // admin:made-up
-        heard.method == Method::GET
-            && heard.path == "/openmrs/ws/rest/v1/session"
-            && heard.authorization == "Basic YWRtaW46bWFkZS11cA=="
+/// A copy of a file with these in the place of others, in ISO 8859-1.
+fn copied(folder: &Path, file: &str, others: &[(&str, &str)]) -> String {
+    let mut text = std::fs::read_to_string(file).unwrap();
+    for (this, other) in others {
+        assert!(text.contains(this), "{this} is not in {file}");
+        text = text.replace(this, other);
     }
-
-    /// Lets in by a form, as OpenELIS does.
-    fn of_openelis(heard: &Heard) -> bool {
-        heard.method == Method::POST
-            && heard.path == "/openelis/ws/feed/patient/recent"
-            && heard.body == "loginName=atomfeed&password=made-up"
-    }
-
-    async fn answer(State(door): State<Self>, request: Request) -> Response {
-        let (head, body) = request.into_parts();
-        let header = |name: HeaderName| {
-            let value = head.headers.get(name);
-            value.map_or("", |value| value.to_str().unwrap()).to_owned()
-        };
-        let heard = Heard {
-            authorization: header(AUTHORIZATION),
-            cookie: header(COOKIE),
-            path: head.uri.path().to_owned(),
-            method: head.method,
-            body: to_bytes(body, 10_000).await.unwrap(),
-        };
-        door.heard.lock().unwrap().push(heard.clone());
-        if (door.login)(&heard) {
-            let session = [(SET_COOKIE, format!("{}; Path=/; HttpOnly", door.session))];
-            return (session, r#"{"authenticated": true}"#).into_response();
-        }
-        if heard.cookie != door.session {
-            return StatusCode::UNAUTHORIZED.into_response();
-        }
-        // A redirect is for whoever has logged in, too.
-        let forwarding = reqwest::Client::builder().redirect(Policy::none()).build();
-        let url = format!("{}{}", door.behind, heard.path);
-        let answer = forwarding.unwrap().get(url).send().await.unwrap();
-        let mut forwarded = HeaderMap::new();
-        for name in [CONTENT_TYPE, LOCATION] {
-            if let Some(value) = answer.headers().get(&name) {
-                forwarded.insert(name, value.clone());
-            }
-        }
-        let status = answer.status();
-        (status, forwarded, answer.bytes().await.unwrap()).into_response()
-    }
-}
-
-/// A server that publishes events behind a door.
-struct Guarded {
-    address: String,
-    heard: Arc<Mutex<Vec<Heard>>>,
-    _emr: Emr,
-}
-
-impl Guarded {
-    async fn start(
-        folder: &Path,
-        mount: &str,
-        numbers: impl IntoIterator<Item = u32>,
-        login: fn(&Heard) -> bool,
-        session: &'static str,
-    ) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        std::fs::create_dir(folder).unwrap();
-        let file = ndjson(folder, numbers.into_iter().map(event));
-        let public = format!("http://{address}{mount}");
-        let options = [
-            "--public-url",
-            &public,
-            "--mount",
-            mount,
-            "--page-size",
-            "2",
-            "--import",
-            &file,
-        ];
-        let emr = Emr::start("memory:", &options);
-        let heard = Arc::default();
-        let door = Door {
-            login,
-            session,
-            behind: emr.url(""),
-            heard: Arc::clone(&heard),
-        };
-        let app = Router::new().fallback(Door::answer).with_state(door);
-        tokio::spawn(async move { axum::serve(listener, app).await });
-        Self {
-            address,
-            heard,
-            _emr: emr,
-        }
-    }
-
-    fn heard(&self) -> Vec<Heard> {
-        self.heard.lock().unwrap().clone()
-    }
+    let bytes: Vec<u8> = text.chars().map(|c| u8::try_from(c).unwrap()).collect();
+    let copy = folder.join(Path::new(file).file_name().unwrap());
+    std::fs::write(&copy, bytes).unwrap();
+    copy.to_str().unwrap().to_owned()
 }
 
 fn line(job: &str, number: u32) -> Value {
@@ -326,13 +212,11 @@ async fn reads_the_feeds_of_the_file(tables: &[&str]) {
         "JSESSIONID=lab",
     )
     .await;
-    let file = std::fs::read_to_string(ODOO).unwrap();
-    let file = file
-        .replace("127.0.0.1:8050", &emr.address)
-        .replace("127.0.0.1:8052", &lab.address);
-    let copy = folder.path().join("erp-atomfeed.properties");
-    std::fs::write(&copy, file).unwrap();
-    let copy = copy.to_str().unwrap();
+    let hosts = [
+        ("127.0.0.1:8050", emr.address.as_str()),
+        ("127.0.0.1:8052", lab.address.as_str()),
+    ];
+    let copy = copied(folder.path(), ODOO, &hosts);
     let jobs = ["customer", "saleorder", "openelis.saleorder"];
     let only = jobs.iter().flat_map(|job| ["--only", *job]);
     let options: Vec<_> = tables
@@ -342,7 +226,7 @@ async fn reads_the_feeds_of_the_file(tables: &[&str]) {
         .chain(only)
         .collect();
 
-    let read = run(copy, &options);
+    let read = run(&copy, &options);
     read.assert_status(0);
     let said = read.stderr.join("\n");
     assert!(!said.contains("made-up"), "{said}");
@@ -403,7 +287,7 @@ async fn reads_the_feeds_of_the_file(tables: &[&str]) {
     .map(|(feed, last)| (feed, entry_id(last)));
     expected.sort();
     assert_eq!(markers, expected);
-    let again = run(copy, &options);
+    let again = run(&copy, &options);
     again.assert_status(0);
     assert!(again.events().is_empty(), "{again:#?}");
 }

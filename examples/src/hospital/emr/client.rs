@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context;
+use axum::body::Bytes;
 use reqwest::{Method, StatusCode};
 use url::Url;
 use uuid::Uuid;
@@ -71,7 +72,8 @@ impl EmrClient {
     ///
     /// # Errors
     ///
-    /// As [`put_patient`](Self::put_patient); also when the patient was not registered.
+    /// As [`put_patient`](Self::put_patient); also when the patient was not registered, when an order that was
+    /// there is missing or of another kind, and when one is changed or cancelled that has results.
     pub async fn put_encounter(&self, encounter: &Encounter) -> anyhow::Result<bool> {
         self.put(encounter).await
     }
@@ -86,7 +88,7 @@ impl EmrClient {
             method: Method::GET,
             path: path::<Encounter>(uuid),
             kind: "application/json",
-            body: String::new(),
+            body: Bytes::new(),
             limit: A_DOCUMENT,
         };
         let answer = self.0.send(&ask).await?;
@@ -97,28 +99,30 @@ impl EmrClient {
     }
 
     /// Uploads a file of drugs (CSV: `uuid,name,form,price`). Where it was sent twice, since the EMR went away
-    /// in between, rows that were in by then are counted as unchanged.
+    /// in between, rows that were in by then are counted as unchanged. What is not UTF-8 spoils its own row, and
+    /// not the file.
     ///
     /// # Errors
     ///
     /// As [`put_patient`](Self::put_patient).
-    pub async fn upload_drugs(&self, csv: String) -> anyhow::Result<Uploaded> {
+    pub async fn upload_drugs(&self, csv: Vec<u8>) -> anyhow::Result<Uploaded> {
         let ask = Ask {
             method: Method::POST,
             path: "/openmrs/ws/rest/v1/drug/upload".to_owned(),
             kind: "text/csv",
-            body: csv,
+            body: csv.into(),
             limit: A_FILE,
         };
         self.0.send(&ask).await?.json(&ask)
     }
 
     async fn put<K: Kept>(&self, resource: &K) -> anyhow::Result<bool> {
+        let document = serde_json::to_vec(resource).context("writing a document as JSON")?;
         let ask = Ask {
             method: Method::PUT,
             path: path::<K>(resource.uuid()),
             kind: "application/json",
-            body: serde_json::to_string(resource).context("writing a document as JSON")?,
+            body: document.into(),
             limit: A_DOCUMENT,
         };
         let put: Put = self.0.send(&ask).await?.json(&ask)?;

@@ -2,6 +2,7 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use super::answer::Refusal;
+use super::checks::{filled, one_line, price};
 use super::resources::Kept;
 use crate::hospital::documents::Drug;
 use crate::hospital::{Field, Sql};
@@ -14,6 +15,12 @@ impl Kept for Drug {
 
     fn uuid(&self) -> Uuid {
         self.uuid
+    }
+
+    fn check(&self) -> Result<(), String> {
+        filled("name", &self.name)?;
+        one_line("form", &self.form)?;
+        price(self.price)
     }
 
     async fn load<C: Sql + ?Sized>(uuid: Uuid, conn: &mut C) -> sqlx::Result<Option<Self>> {

@@ -20,6 +20,10 @@ impl Kept for Encounter {
         self.uuid
     }
 
+    fn check(&self) -> Result<(), String> {
+        orders::check(&self.orders)
+    }
+
     async fn load<C: Sql + ?Sized>(uuid: Uuid, conn: &mut C) -> sqlx::Result<Option<Self>> {
         let select = "SELECT patient_uuid, encounter_datetime FROM encounters WHERE uuid = $1";
         let Some(row) = conn.row(select, &[uuid.into()]).await? else {
@@ -47,15 +51,14 @@ impl Kept for Encounter {
             );
             return Err(Refusal::new(StatusCode::CONFLICT, why));
         }
-        let before = Self::load(self.uuid, conn).await?;
-        if before.is_some_and(|before| before.says_the_same(self)) {
-            return Ok(false);
+        if let Some(before) = hold(self.uuid, conn).await? {
+            if before.says_the_same(self) {
+                return Ok(false);
+            }
+            orders::check_change(&before, self)?;
         }
-        // First the row of the encounter itself: on PostgreSQL, who writes it holds back others who do.
-        let upsert = "INSERT INTO encounters (uuid, patient_uuid, encounter_datetime)
-            VALUES ($1, $2, $3)
-            ON CONFLICT (uuid) DO UPDATE SET patient_uuid = excluded.patient_uuid,
-                encounter_datetime = excluded.encounter_datetime";
+        let update = "UPDATE encounters SET patient_uuid = $2, encounter_datetime = $3
+            WHERE uuid = $1";
         let begun = self.encounter_datetime;
         let begun = begun.to_rfc3339_opts(SecondsFormat::AutoSi, true);
         let values = [
@@ -63,7 +66,7 @@ impl Kept for Encounter {
             self.patient_uuid.into(),
             begun.into(),
         ];
-        conn.run(upsert, &values).await?;
+        conn.run(update, &values).await?;
         orders::replace(self.uuid, &self.orders, conn).await?;
         Ok(true)
     }
@@ -74,6 +77,20 @@ impl Encounter {
     fn says_the_same(&self, other: &Self) -> bool {
         let of = |it: &Self| (it.patient_uuid, it.encounter_datetime);
         of(self) == of(other) && self.orders == other.orders
+    }
+}
+
+/// Makes the row of an encounter, or takes hold of it, and gives what was there before. Nobody else changes that
+/// until the transaction ends: PostgreSQL has them wait for the row.
+async fn hold<C: Sql + ?Sized>(uuid: Uuid, conn: &mut C) -> sqlx::Result<Option<Encounter>> {
+    let hold = "INSERT INTO encounters (uuid, patient_uuid, encounter_datetime)
+        VALUES ($1, '', '')
+        ON CONFLICT (uuid) DO UPDATE SET uuid = excluded.uuid
+        RETURNING patient_uuid";
+    let held = conn.row(hold, &[uuid.into()]).await?;
+    match held.is_some_and(|row| row[0].text().is_empty()) {
+        true => Ok(None),
+        false => Encounter::load(uuid, conn).await,
     }
 }
 
@@ -94,87 +111,4 @@ fn result(row: &[Field]) -> sqlx::Result<TestResult> {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use serde_json::to_value;
-
-    use super::*;
-    use crate::hospital::documents::OrderAction;
-    use crate::hospital::emr::testing::{TestEmr, encounter, patient};
-
-    fn path(of: &Encounter) -> String {
-        format!("/openmrs/ws/rest/v1/encounter/{}", of.uuid)
-    }
-
-    #[tokio::test]
-    async fn an_encounter_of_a_patient_who_is_not_there_is_refused() {
-        let emr = TestEmr::start().await;
-        let seen = encounter(5, 1);
-        let (status, said) = emr.put(&path(&seen), &to_value(&seen).unwrap()).await;
-        assert_eq!(status, 409);
-        let said = said["error"].as_str().unwrap().to_owned();
-        assert!(said.contains(&seen.patient_uuid.to_string()), "{said}");
-        assert_eq!(emr.get(&path(&seen)).await.0, 404);
-        assert_eq!(emr.events("encounter").await, 0);
-
-        emr.client.put_patient(&patient(1)).await.unwrap();
-        assert!(emr.client.put_encounter(&seen).await.unwrap());
-        assert_eq!(emr.get(&path(&seen)).await, (200, to_value(&seen).unwrap()));
-    }
-
-    #[tokio::test]
-    async fn orders_are_replaced_and_the_same_ones_are_no_news() {
-        let emr = TestEmr::start().await;
-        emr.client.put_patient(&patient(1)).await.unwrap();
-        let mut seen = encounter(5, 1);
-        assert!(emr.client.put_encounter(&seen).await.unwrap());
-        assert!(!emr.client.put_encounter(&seen).await.unwrap());
-        assert_eq!(emr.events("encounter").await, 1);
-
-        seen.orders[1].action = OrderAction::Discontinue;
-        seen.orders.swap(0, 1);
-        assert!(emr.client.put_encounter(&seen).await.unwrap());
-        assert_eq!(emr.get(&path(&seen)).await, (200, to_value(&seen).unwrap()));
-        assert_eq!(emr.events("encounter").await, 2);
-    }
-
-    #[tokio::test]
-    async fn nothing_is_left_of_an_encounter_with_an_order_of_another() {
-        let emr = TestEmr::start().await;
-        emr.client.put_patient(&patient(1)).await.unwrap();
-        let first = encounter(5, 1);
-        emr.client.put_encounter(&first).await.unwrap();
-        let mut second = encounter(6, 1);
-        second.orders[1].uuid = first.orders[0].uuid;
-        let (status, _) = emr.put(&path(&second), &to_value(&second).unwrap()).await;
-        assert_eq!(status, 409);
-        assert_eq!(emr.get(&path(&second)).await.0, 404);
-        assert_eq!(emr.get(&path(&first)).await.1, to_value(&first).unwrap());
-        assert_eq!(emr.events("encounter").await, 1);
-    }
-
-    #[tokio::test]
-    async fn results_are_the_labs_and_stay_when_an_encounter_is_put() {
-        let emr = TestEmr::start().await;
-        emr.client.put_patient(&patient(1)).await.unwrap();
-        let mut seen = encounter(5, 1);
-        emr.client.put_encounter(&seen).await.unwrap();
-        let insert = "INSERT INTO results (order_uuid, test_uuid, value, unit, encounter_uuid)
-            VALUES ($1, $2, '11.2', 'g/dl', $3)";
-        let order = &seen.orders[0];
-        let values = [
-            Field::from(order.uuid),
-            order.concept.uuid.into(),
-            seen.uuid.into(),
-        ];
-        emr.run(insert, &values).await;
-
-        assert!(!emr.client.put_encounter(&seen).await.unwrap());
-        seen.orders[0].quantity = 2;
-        assert!(emr.client.put_encounter(&seen).await.unwrap());
-        let (_, shown) = emr.get(&path(&seen)).await;
-        assert_eq!(shown["results"][0]["value"], "11.2");
-        assert_eq!(shown["orders"][0]["quantity"], 2);
-    }
-}
+mod tests;

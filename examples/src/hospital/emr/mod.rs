@@ -11,7 +11,8 @@
 //! | the feeds | `/openmrs/ws/atomfeed/{category}/recent` |
 
 mod answer;
-pub mod client;
+mod checks;
+mod client;
 mod drug_file;
 mod drugs;
 mod encounters;

@@ -1,4 +1,6 @@
-//! The orders of an encounter, as rows of their own.
+//! The orders of an encounter, as rows of their own, and what may become of them.
+
+use std::collections::{HashMap, HashSet};
 
 use axum::http::StatusCode;
 use serde::Serialize;
@@ -7,8 +9,9 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::answer::Refusal;
+use super::checks::filled;
 use super::resources::parsed;
-use crate::hospital::documents::{Concept, Order};
+use crate::hospital::documents::{Concept, Encounter, Order};
 use crate::hospital::{Field, Sql};
 
 /// The orders of an encounter, oldest first.
@@ -20,6 +23,58 @@ pub(super) async fn load<C: Sql + ?Sized>(
         FROM orders WHERE encounter_uuid = $1 ORDER BY position";
     let rows = conn.rows(select, &[encounter.into()]).await?;
     rows.iter().map(|row| order(row)).collect()
+}
+
+/// Says what is wrong with the orders of an encounter, whatever there was before.
+pub(super) fn check(orders: &[Order]) -> Result<(), String> {
+    let mut seen = HashSet::new();
+    for order in orders {
+        let uuid = order.uuid;
+        let of_it = |why: String| format!("order {uuid}: {why}");
+        filled("order number", &order.order_number).map_err(of_it)?;
+        filled("name of what is ordered", &order.concept.name).map_err(of_it)?;
+        if order.quantity < 1 {
+            return Err(format!(
+                "order {uuid} is of {}: give 1 or more",
+                order.quantity
+            ));
+        }
+        if !seen.insert(uuid) {
+            return Err(format!("order {uuid} is there twice"));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses what those who follow the feed could not: an order that is gone, that has become something else, or
+/// that is changed though the lab is done with it.
+pub(super) fn check_change(before: &Encounter, after: &Encounter) -> Result<(), Refusal> {
+    let resulted: HashSet<Uuid> = before.results.iter().map(|it| it.order_uuid).collect();
+    let orders = after.orders.iter().map(|order| (order.uuid, order));
+    let orders: HashMap<Uuid, &Order> = orders.collect();
+    for was in &before.orders {
+        let why = match orders.get(&was.uuid) {
+            None => {
+                "is missing: send all orders of the encounter, also those that have not changed, and \
+                 cancel one by its action, DISCONTINUE"
+                    .to_owned()
+            }
+            Some(is) if is.kind != was.kind => format!(
+                "is of the kind {} and cannot be made one of {}: cancel it, and add another",
+                word(was.kind),
+                word(is.kind)
+            ),
+            Some(is) if *is != was && resulted.contains(&was.uuid) => {
+                "has results, and can be neither changed nor cancelled any more: send it as it was, \
+                 and add another"
+                    .to_owned()
+            }
+            Some(_) => continue,
+        };
+        let why = format!("order {} ({}) {why}", was.uuid, was.order_number);
+        return Err(Refusal::new(StatusCode::CONFLICT, why));
+    }
+    Ok(())
 }
 
 /// Puts orders in the place of those that an encounter has.
@@ -35,13 +90,6 @@ pub(super) async fn replace<C: Sql + ?Sized>(
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
         ON CONFLICT (uuid) DO NOTHING";
     for (position, order) in (0_i64..).zip(orders) {
-        if order.quantity < 1 {
-            let why = format!(
-                "order {} is of {}: give 1 or more",
-                order.uuid, order.quantity
-            );
-            return Err(Refusal::new(StatusCode::BAD_REQUEST, why));
-        }
         let values = [
             Field::from(order.uuid),
             encounter.into(),
@@ -54,10 +102,7 @@ pub(super) async fn replace<C: Sql + ?Sized>(
             order.quantity.into(),
         ];
         if conn.run(insert, &values).await? == 0 {
-            let why = format!(
-                "order {} is there twice, or of another encounter",
-                order.uuid
-            );
+            let why = format!("order {} is of another encounter", order.uuid);
             return Err(Refusal::new(StatusCode::CONFLICT, why));
         }
     }

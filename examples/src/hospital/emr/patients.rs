@@ -2,6 +2,7 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use super::answer::Refusal;
+use super::checks::{filled, one_line, shown};
 use super::resources::{Kept, parsed};
 use crate::hospital::documents::Patient;
 use crate::hospital::{Field, Sql};
@@ -14,6 +15,19 @@ impl Kept for Patient {
 
     fn uuid(&self) -> Uuid {
         self.uuid
+    }
+
+    fn check(&self) -> Result<(), String> {
+        filled("identifier", &self.identifier)?;
+        filled("name", &self.name)?;
+        one_line("village", &self.village)?;
+        match self.gender.as_str() {
+            "F" | "M" | "O" => Ok(()),
+            other => Err(format!(
+                "the gender {} is none: give F, M or O",
+                shown(other)
+            )),
+        }
     }
 
     async fn load<C: Sql + ?Sized>(uuid: Uuid, conn: &mut C) -> sqlx::Result<Option<Self>> {
@@ -58,57 +72,65 @@ impl Kept for Patient {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use crate::hospital::emr::testing::{TestEmr, patient};
+    use crate::hospital::emr::testing::{TestEmr, databases, patient};
 
     #[tokio::test]
     async fn what_is_put_again_is_no_news_and_what_is_changed_is() {
-        let emr = TestEmr::start().await;
-        let mut asha = patient(1);
-        assert!(emr.client.put_patient(&asha).await.unwrap());
-        assert!(!emr.client.put_patient(&asha).await.unwrap());
-        assert_eq!(emr.events("patient").await, 1);
+        for database in databases("patient_again") {
+            let emr = TestEmr::on(&database).await;
+            let mut asha = patient(1);
+            assert!(emr.client.put_patient(&asha).await.unwrap());
+            assert!(!emr.client.put_patient(&asha).await.unwrap());
+            assert_eq!(emr.events("patient").await, 1);
 
-        asha.village = "Dhamtari".to_owned();
-        assert!(emr.client.put_patient(&asha).await.unwrap());
-        assert_eq!(emr.events("patient").await, 2);
+            asha.village = "Dhamtari".to_owned();
+            assert!(emr.client.put_patient(&asha).await.unwrap());
+            assert_eq!(emr.events("patient").await, 2);
 
-        let path = format!(
-            "/openmrs/ws/rest/v1/patient/{}?v=full&approved=yes",
-            asha.uuid
-        );
-        let (status, shown) = emr.get(&path).await;
-        assert_eq!(status, 200);
-        assert_eq!(shown, serde_json::to_value(&asha).unwrap());
+            let path = format!(
+                "/openmrs/ws/rest/v1/patient/{}?v=full&approved=yes",
+                asha.uuid
+            );
+            let (status, shown) = emr.get(&path).await;
+            assert_eq!(status, 200);
+            assert_eq!(shown, serde_json::to_value(&asha).unwrap());
+        }
     }
 
     #[tokio::test]
     async fn the_event_names_the_resource() {
-        let emr = TestEmr::start().await;
-        let asha = patient(1);
-        emr.client.put_patient(&asha).await.unwrap();
-        let select = "SELECT title, object FROM event_records";
-        let row = emr.row(select, &[]).await;
-        assert_eq!(row[0].text(), "Patient");
-        let path = format!("/openmrs/ws/rest/v1/patient/{}?v=full", asha.uuid);
-        assert_eq!(row[1].text(), path);
+        for database in databases("patient_event") {
+            let emr = TestEmr::on(&database).await;
+            let asha = patient(1);
+            emr.client.put_patient(&asha).await.unwrap();
+            // From the queue, a sequencer moves it on.
+            let select = "SELECT title, object FROM event_records
+                UNION ALL SELECT title, object FROM event_records_queue";
+            let row = emr.row(select, &[]).await;
+            assert_eq!(row[0].text(), "Patient");
+            let path = format!("/openmrs/ws/rest/v1/patient/{}?v=full", asha.uuid);
+            assert_eq!(row[1].text(), path);
+        }
     }
 
     #[tokio::test]
     async fn what_is_not_there_is_404_and_what_makes_no_sense_is_400() {
-        let emr = TestEmr::start().await;
-        let (asha, ravi) = (patient(1), patient(2));
-        let path = format!("/openmrs/ws/rest/v1/patient/{}", asha.uuid);
-        assert_eq!(emr.get(&path).await.0, 404);
-        let (status, _) = emr.put(&path, &serde_json::to_value(&ravi).unwrap()).await;
-        assert_eq!(status, 400);
-        let (status, said) = emr
-            .put(&path, &serde_json::json!({ "uuid": asha.uuid }))
-            .await;
-        assert_eq!(status, 400);
-        assert!(
-            said["error"].as_str().unwrap().contains("identifier"),
-            "{said}"
-        );
-        assert_eq!(emr.events("patient").await, 0);
+        for database in databases("patient_senseless") {
+            let emr = TestEmr::on(&database).await;
+            let (asha, ravi) = (patient(1), patient(2));
+            let path = format!("/openmrs/ws/rest/v1/patient/{}", asha.uuid);
+            assert_eq!(emr.get(&path).await.0, 404);
+            let (status, _) = emr.put(&path, &serde_json::to_value(&ravi).unwrap()).await;
+            assert_eq!(status, 400);
+            let (status, said) = emr
+                .put(&path, &serde_json::json!({ "uuid": asha.uuid }))
+                .await;
+            assert_eq!(status, 400);
+            assert!(
+                said["error"].as_str().unwrap().contains("identifier"),
+                "{said}"
+            );
+            assert_eq!(emr.events("patient").await, 0);
+        }
     }
 }

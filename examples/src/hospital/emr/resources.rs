@@ -31,6 +31,9 @@ pub(super) trait Kept: Serialize + DeserializeOwned + Send + Sync + Sized + 'sta
 
     fn uuid(&self) -> Uuid;
 
+    /// Says what is wrong with what it says.
+    fn check(&self) -> Result<(), String>;
+
     async fn load<C: Sql + ?Sized>(uuid: Uuid, conn: &mut C) -> sqlx::Result<Option<Self>>;
 
     /// Writes it, and says whether that has changed anything.
@@ -100,6 +103,8 @@ pub(super) async fn put<D: Engine, K: Kept>(
         );
         return Err(Refusal::new(StatusCode::BAD_REQUEST, why));
     }
+    let checked = resource.check();
+    checked.map_err(|why| Refusal::new(StatusCode::BAD_REQUEST, why))?;
     let changed = emr.put_all(slice::from_ref(&resource)).await?;
     Ok(Json(Put {
         published: changed > 0,

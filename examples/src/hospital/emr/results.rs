@@ -3,7 +3,6 @@
 use async_trait::async_trait;
 use atomfeed_client::{Event, FetchContent, Handled, PreparingWorker, Resources, WorkerError};
 use atomfeed_core::store::sql::SqlStore;
-use atomfeed_core::store::{OpenTransaction, StoreResult};
 use atomfeed_server::Publisher;
 
 use super::resources::event;
@@ -46,8 +45,9 @@ impl<D: Engine> PreparingWorker<D::Connection> for Results<D> {
             return Ok(Handled::Ignored);
         };
         let encounter = accession.encounter_uuid;
-        let known = "SELECT uuid FROM encounters WHERE uuid = $1";
-        if conn.row(known, &[encounter.into()]).await?.is_none() {
+        // Whoever changes the encounter waits for this row, and then finds the results.
+        let hold = "UPDATE encounters SET uuid = uuid WHERE uuid = $1";
+        if conn.run(hold, &[encounter.into()]).await? == 0 {
             return Err(WorkerError::new(format!(
                 "the EMR has no encounter {encounter}, which the results of accession {} are for: \
                  they are taken in when it has come",
@@ -55,15 +55,11 @@ impl<D: Engine> PreparingWorker<D::Connection> for Results<D> {
             )));
         }
         if write(accession, conn).await? {
+            // The sequencer looks for it from now on, and finds it once the client has committed.
             let news = event::<Encounter>(encounter);
             self.publisher.publish(conn, &news).await?;
         }
         Ok(Handled::Applied)
-    }
-
-    async fn committed(&self, _event: &Event) {
-        // The client has committed: what is left of it is to wake the sequencer.
-        let _ = self.publisher.commit(Committed).await;
     }
 }
 
@@ -89,28 +85,19 @@ async fn write<C: Sql + ?Sized>(accession: &Accession, conn: &mut C) -> sqlx::Re
     Ok(changed > 0)
 }
 
-/// A transaction that somebody else has committed.
-struct Committed;
-
-#[async_trait]
-impl OpenTransaction for Committed {
-    async fn commit(self) -> StoreResult<()> {
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
 
     use atomfeed_core::EntryId;
-    use sqlx::Sqlite;
+    use sqlx::Transaction;
     use uuid::Uuid;
 
     use super::*;
     use crate::hospital::documents::TestResult;
-    use crate::hospital::emr::testing::{TestEmr, encounter, patient};
+    use crate::hospital::emr::testing::{TestEmr, databases, encounter, patient};
     use crate::hospital::feeds::Feeds;
+    use crate::with_store;
 
     fn event_of_the_lab(title: &str) -> Event {
         let feed = "http://127.0.0.1:9/openelis/ws/feed/patient/recent";
@@ -118,9 +105,9 @@ mod tests {
         event.with_text(title, "/openelis/ws/rest/accession/1")
     }
 
-    fn worker(emr: &TestEmr) -> Results<Sqlite> {
+    fn worker<D: Engine>(store: &SqlStore<D>) -> Results<D> {
         let lab = Feeds::of_lab(&"http://127.0.0.1:9".parse().unwrap()).unwrap();
-        Results::new(lab.resources(), Publisher::new(emr.store.clone()))
+        Results::new(lab.resources(), Publisher::new(store.clone()))
     }
 
     fn haemoglobin(value: &str) -> Accession {
@@ -138,57 +125,71 @@ mod tests {
         }
     }
 
-    /// Hands it over as the client does, and commits what is no error.
     async fn process(emr: &TestEmr, accession: Option<Accession>) -> Result<Handled, WorkerError> {
-        let mut transaction = emr.store.pool().begin_with("BEGIN IMMEDIATE").await?;
+        with_store!(&emr.store, store => process_on(store, accession).await)
+    }
+
+    /// Hands it over as the client does, and commits what is no error.
+    async fn process_on<D: Engine>(
+        store: &SqlStore<D>,
+        accession: Option<Accession>,
+    ) -> Result<Handled, WorkerError> {
+        let begun = store.pool().begin_with(D::BEGIN).await;
+        let mut transaction: Transaction<'static, D> = begun?;
         let event = event_of_the_lab("accession");
-        let worker = worker(emr);
+        let worker = worker(store);
         let handled = worker.process(&event, &accession, &mut *transaction);
         let handled = handled.await?;
         transaction.commit().await?;
-        worker.committed(&event).await;
         Ok(handled)
     }
 
     #[tokio::test]
     async fn results_that_come_twice_are_one_event_of_the_encounter() {
-        let emr = TestEmr::start().await;
-        emr.client.put_patient(&patient(1)).await.unwrap();
-        emr.client.put_encounter(&encounter(5, 1)).await.unwrap();
-        for _ in 0..2 {
-            let handled = process(&emr, Some(haemoglobin("11.2"))).await.unwrap();
-            assert_eq!(handled, Handled::Applied);
-        }
-        assert_eq!(emr.events("encounter").await, 2);
+        for database in databases("results_twice") {
+            let emr = TestEmr::on(&database).await;
+            emr.client.put_patient(&patient(1)).await.unwrap();
+            emr.client.put_encounter(&encounter(5, 1)).await.unwrap();
+            for _ in 0..2 {
+                let handled = process(&emr, Some(haemoglobin("11.2"))).await.unwrap();
+                assert_eq!(handled, Handled::Applied);
+            }
+            assert_eq!(emr.events("encounter").await, 2);
 
-        process(&emr, Some(haemoglobin("11.4"))).await.unwrap();
-        assert_eq!(emr.events("encounter").await, 3);
-        let path = format!("/openmrs/ws/rest/v1/encounter/{}", encounter(5, 1).uuid);
-        let (_, shown) = emr.get(&path).await;
-        let expected = serde_json::to_value(haemoglobin("11.4").results).unwrap();
-        assert_eq!(shown["results"], expected);
+            process(&emr, Some(haemoglobin("11.4"))).await.unwrap();
+            assert_eq!(emr.events("encounter").await, 3);
+            let path = format!("/openmrs/ws/rest/v1/encounter/{}", encounter(5, 1).uuid);
+            let (_, shown) = emr.get(&path).await;
+            let expected = serde_json::to_value(haemoglobin("11.4").results).unwrap();
+            assert_eq!(shown["results"], expected);
+        }
     }
 
     #[tokio::test]
     async fn results_without_their_encounter_are_parked_and_leave_nothing() {
-        let emr = TestEmr::start().await;
-        emr.client.put_patient(&patient(1)).await.unwrap();
-        let error = process(&emr, Some(haemoglobin("11.2"))).await.unwrap_err();
-        assert!(!error.is_transient());
-        let missing = encounter(5, 1).uuid.to_string();
-        assert!(error.to_string().contains(&missing), "{error}");
-        let count = emr.row("SELECT COUNT(*) FROM results", &[]).await;
-        assert_eq!(count[0].number(), 0);
-        assert_eq!(emr.events("encounter").await, 0);
+        for database in databases("results_alone") {
+            let emr = TestEmr::on(&database).await;
+            emr.client.put_patient(&patient(1)).await.unwrap();
+            let error = process(&emr, Some(haemoglobin("11.2"))).await.unwrap_err();
+            assert!(!error.is_transient());
+            let missing = encounter(5, 1).uuid.to_string();
+            assert!(error.to_string().contains(&missing), "{error}");
+            let count = emr.row("SELECT COUNT(*) FROM results", &[]).await;
+            assert_eq!(count[0].number(), 0);
+            assert_eq!(emr.events("encounter").await, 0);
+        }
     }
 
     #[tokio::test]
     async fn what_else_is_on_the_feed_is_ignored() {
-        let emr = TestEmr::start().await;
-        emr.client.put_patient(&patient(1)).await.unwrap();
-        let prepared = worker(&emr).prepare(&event_of_the_lab("patient")).await;
-        assert!(prepared.as_ref().unwrap().is_none());
-        let handled = process(&emr, None).await.unwrap();
-        assert_eq!(handled, Handled::Ignored);
+        for database in databases("results_else") {
+            let emr = TestEmr::on(&database).await;
+            emr.client.put_patient(&patient(1)).await.unwrap();
+            let event = event_of_the_lab("patient");
+            let prepared = with_store!(&emr.store, store => worker(store).prepare(&event).await);
+            assert!(prepared.unwrap().is_none());
+            let handled = process(&emr, None).await.unwrap();
+            assert_eq!(handled, Handled::Ignored);
+        }
     }
 }

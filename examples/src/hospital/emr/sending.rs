@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
+use axum::body::Bytes;
 use reqwest::header::{CONTENT_TYPE, COOKIE, SET_COOKIE};
 use reqwest::{Client, Method, Response, StatusCode};
 use serde::de::DeserializeOwned;
@@ -17,6 +18,9 @@ use crate::hospital::feeds::{PASSWORD, USER};
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 /// The longest.
 const LONGEST_DELAY: Duration = Duration::from_secs(2);
+
+/// A request at which the EMR fails so often is not sent again: it is the request.
+const MOST_FAILURES: u32 = 3;
 
 /// How long the EMR may take to let somebody in.
 const A_LOGIN: Duration = Duration::from_secs(30);
@@ -36,7 +40,7 @@ pub(super) struct Ask {
     pub(super) path: String,
     /// Of the body.
     pub(super) kind: &'static str,
-    pub(super) body: String,
+    pub(super) body: Bytes,
     /// How long an answer may take.
     pub(super) limit: Duration,
 }
@@ -55,15 +59,35 @@ impl Answer {
 
 /// Why there is no answer.
 enum Failure {
-    /// The EMR is away, or has failed: the same request may succeed later.
-    Passing(anyhow::Error),
+    /// The EMR is away or busy: the same request will be answered when it is back.
+    Away(anyhow::Error),
+    /// The EMR has failed, and may do so each time.
+    Failed(anyhow::Error),
     /// The EMR will have none of it.
     Final(anyhow::Error),
 }
 
+impl Failure {
+    /// By the status of an answer that is none.
+    fn of(status: StatusCode, error: anyhow::Error) -> Self {
+        match status {
+            StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::BAD_GATEWAY
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::GATEWAY_TIMEOUT => Self::Away(error),
+            StatusCode::INTERNAL_SERVER_ERROR => Self::Failed(error),
+            _ => Self::Final(error),
+        }
+    }
+}
+
+/// There was no answer, or not all of it.
 impl From<reqwest::Error> for Failure {
     fn from(error: reqwest::Error) -> Self {
-        Self::Passing(error.into())
+        match error.is_builder() || error.is_redirect() {
+            true => Self::Final(error.into()),
+            false => Self::Away(error.into()),
+        }
     }
 }
 
@@ -93,14 +117,24 @@ impl Sender {
     /// Sends a request until it is answered, or patience is at its end.
     pub(super) async fn send(&self, ask: &Ask) -> anyhow::Result<Answer> {
         let begun = Instant::now();
-        let mut delay = FIRST_DELAY;
+        let (mut delay, mut failures) = (FIRST_DELAY, 0);
         loop {
             let error = match self.attempt(ask).await {
                 Ok(answer) => return Ok(answer),
                 Err(Failure::Final(error)) => {
                     return Err(error.context(format!("{ask} at {}", self.base)));
                 }
-                Err(Failure::Passing(error)) => error,
+                Err(Failure::Failed(error)) => {
+                    failures += 1;
+                    if failures == MOST_FAILURES {
+                        return Err(error.context(format!(
+                            "{ask} at {}: given up after {failures} failures",
+                            self.base
+                        )));
+                    }
+                    error
+                }
+                Err(Failure::Away(error)) => error,
             };
             if begun.elapsed() + delay > self.patience {
                 return Err(error.context(format!(
@@ -134,10 +168,9 @@ impl Sender {
             let body = response.text().await?;
             let refused = || anyhow!("the EMR answered {status}: {body}");
             return match status {
-                _ if status.is_server_error() => Err(Failure::Passing(refused())),
                 _ if status.is_success() => Ok(Answer { status, body }),
                 StatusCode::NOT_FOUND if ask.method == Method::GET => Ok(Answer { status, body }),
-                _ => Err(Failure::Final(refused())),
+                _ => Err(Failure::of(status, refused())),
             };
         }
     }
@@ -161,13 +194,14 @@ impl Sender {
         let status = response.status();
         match session_of(&response) {
             Some(cookie) => Ok(cookie),
-            None if status.is_server_error() => Err(Failure::Passing(anyhow!(
-                "signing in as {USER}: the EMR answered {status}"
-            ))),
-            None => Err(Failure::Final(anyhow!(
+            None if status.is_success() => Err(Failure::Final(anyhow!(
                 "signing in as {USER}: the EMR answered {status}, and gave no session; is the \
                  password right?"
             ))),
+            None => Err(Failure::of(
+                status,
+                anyhow!("signing in as {USER}: the EMR answered {status}"),
+            )),
         }
     }
 
@@ -202,78 +236,4 @@ impl fmt::Debug for Sender {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use std::sync::atomic::{AtomicU32, Ordering};
-
-    use axum::Router;
-    use axum::response::IntoResponse;
-    use tokio::net::TcpListener;
-
-    use super::*;
-    use crate::hospital::emr::testing::TestEmr;
-
-    fn ask() -> Ask {
-        Ask {
-            method: Method::GET,
-            path: "/openmrs/ws/atomfeed/patient/recent".to_owned(),
-            kind: "text/plain",
-            body: String::new(),
-            limit: Duration::from_secs(60),
-        }
-    }
-
-    /// An EMR that answers 503 so many times, and then lets everybody in.
-    async fn often_away(times: u32) -> (Sender, Arc<AtomicU32>) {
-        let asked = Arc::new(AtomicU32::new(0));
-        let counted = Arc::clone(&asked);
-        let app: Router = Router::new().fallback(move || {
-            let before = counted.fetch_add(1, Ordering::Relaxed);
-            async move {
-                if before < times {
-                    return StatusCode::SERVICE_UNAVAILABLE.into_response();
-                }
-                let cookie = [(SET_COOKIE, "JSESSIONID=1; Path=/")];
-                (cookie, "here").into_response()
-            }
-        });
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = format!("http://{}", listener.local_addr().unwrap());
-        tokio::spawn(async move { axum::serve(listener, app).await });
-        let client = Sender::new(address.parse().unwrap()).unwrap();
-        (client, asked)
-    }
-
-    #[tokio::test]
-    async fn who_is_away_is_asked_again() {
-        let (client, asked) = often_away(3).await;
-        assert!(client.send(&ask()).await.is_ok());
-        // Away three times, one login, one answer.
-        assert_eq!(asked.load(Ordering::Relaxed), 5);
-    }
-
-    #[tokio::test]
-    async fn patience_comes_to_an_end() {
-        let (client, asked) = often_away(u32::MAX).await;
-        let client = client.with_patience(Duration::ZERO);
-        let error = client.send(&ask()).await.err().unwrap();
-        assert!(format!("{error:#}").contains("503"), "{error:#}");
-        assert_eq!(asked.load(Ordering::Relaxed), 1);
-    }
-
-    #[tokio::test]
-    async fn a_session_that_has_ended_is_begun_anew() {
-        let emr = TestEmr::start().await;
-        let client = Sender::new(emr.url("/")).unwrap();
-        let cookie = client.cookie(None).await.ok().unwrap();
-        assert_eq!(client.cookie(None).await.ok().unwrap(), cookie);
-        let session = emr.url("/openmrs/ws/rest/v1/session");
-        let end = emr.http.delete(session).header(COOKIE, &cookie).send();
-        assert_eq!(end.await.unwrap().status(), 204);
-
-        let answer = client.send(&ask()).await.unwrap();
-        assert_eq!(answer.status, 200);
-        assert_ne!(client.cookie(None).await.ok().unwrap(), cookie);
-    }
-}
+mod tests;

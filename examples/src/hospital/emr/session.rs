@@ -1,34 +1,27 @@
 //! A login as that of OpenMRS: user and password once, at the session resource, and from then on a cookie.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
-
 use atomfeed_server::{InvalidCredentials, RequireCredentials};
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, COOKIE, SET_COOKIE};
+use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, SET_COOKIE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get};
 use serde_json::json;
-use uuid::Uuid;
 
 use super::answer::Json;
 use crate::hospital::feeds::{PASSWORD, USER};
+use crate::hospital::sessions::Sessions;
 
 const SESSION: &str = "/openmrs/ws/rest/v1/session";
 
-/// How long a session lasts that nobody uses.
-const IDLE: Duration = Duration::from_secs(30 * 60);
-
-/// How many there may be at once: one more ends the one that has been idle longest.
-const MOST: usize = 1_000;
+/// A session stands for the header `Authorization` with which it began.
+type SignedIn = Sessions<HeaderValue>;
 
 /// Lets those in who name the user and the password, or have a session, which stands for both.
 pub(super) fn behind_login(app: Router) -> Result<Router, InvalidCredentials> {
-    let sessions = Sessions::default();
+    let sessions = SignedIn::below("/openmrs");
     let guard = RequireCredentials::basic(USER, PASSWORD)?.with_realm("OpenMRS");
     let by_session = from_fn_with_state(sessions.clone(), by_session);
     // What is added last comes first.
@@ -47,27 +40,29 @@ pub(super) fn behind_login(app: Router) -> Result<Router, InvalidCredentials> {
 
 /// Gives a request of a session the credentials with which that began.
 async fn by_session(
-    State(sessions): State<Sessions>,
+    State(sessions): State<SignedIn>,
     mut request: Request,
     next: Next,
 ) -> Response {
     let headers = request.headers_mut();
     if !headers.contains_key(AUTHORIZATION)
-        && let Some(credentials) = sessions.find(headers, Instant::now())
+        && let Some(credentials) = sessions.find(headers)
     {
         headers.insert(AUTHORIZATION, credentials);
     }
     next.run(request).await
 }
 
-/// Begins a session: who comes so far has been let in.
-async fn begin(State(sessions): State<Sessions>, headers: HeaderMap) -> Response {
+/// Begins a session, unless the request is of one: who comes so far has been let in.
+async fn begin(State(sessions): State<SignedIn>, headers: HeaderMap) -> Response {
     let said = Json(json!({ "authenticated": true, "user": { "username": USER } }));
+    if sessions.find(&headers).is_some() {
+        return ([(CACHE_CONTROL, "no-store")], said).into_response();
+    }
     let Some(credentials) = headers.get(AUTHORIZATION) else {
         return StatusCode::UNAUTHORIZED.into_response();
     };
-    let id = sessions.begin(credentials.clone(), Instant::now());
-    let cookie = format!("JSESSIONID={id}; Path=/openmrs; HttpOnly; SameSite=Strict");
+    let cookie = sessions.begin(credentials.clone());
     let headers = [(CACHE_CONTROL, "no-store".to_owned()), (SET_COOKIE, cookie)];
     (headers, said).into_response()
 }
@@ -81,117 +76,21 @@ async fn as_openmrs_says_it(response: Response) -> Response {
     ([(CACHE_CONTROL, "no-store")], said).into_response()
 }
 
-async fn end(State(sessions): State<Sessions>, headers: HeaderMap) -> Response {
-    sessions.end(&headers);
-    let cookie = "JSESSIONID=; Path=/openmrs; Max-Age=0";
+async fn end(State(sessions): State<SignedIn>, headers: HeaderMap) -> Response {
+    let cookie = sessions.end(&headers);
     (StatusCode::NO_CONTENT, [(SET_COOKIE, cookie)]).into_response()
-}
-
-/// Who has signed in, by the id of the session. A restart ends all of them.
-#[derive(Clone, Default)]
-struct Sessions(Arc<Mutex<HashMap<String, Session>>>);
-
-struct Session {
-    /// The header `Authorization` with which it began.
-    credentials: HeaderValue,
-    used: Instant,
-}
-
-impl Sessions {
-    fn begin(&self, credentials: HeaderValue, now: Instant) -> String {
-        let mut known = self.lock();
-        known.retain(|_, session| now.duration_since(session.used) < IDLE);
-        if known.len() >= MOST {
-            let oldest = known.iter().min_by_key(|(_, session)| session.used);
-            let oldest = oldest.map(|(id, _)| id.clone()).unwrap_or_default();
-            known.remove(&oldest);
-        }
-        let id = Uuid::new_v4().simple().to_string();
-        let used = now;
-        known.insert(id.clone(), Session { credentials, used });
-        id
-    }
-
-    /// What the session of a request stands for. It is in use then.
-    fn find(&self, headers: &HeaderMap, now: Instant) -> Option<HeaderValue> {
-        let mut known = self.lock();
-        for id in ids(headers) {
-            if let Some(session) = known.get_mut(id)
-                && now.duration_since(session.used) < IDLE
-            {
-                session.used = now;
-                return Some(session.credentials.clone());
-            }
-        }
-        None
-    }
-
-    fn end(&self, headers: &HeaderMap) {
-        let mut known = self.lock();
-        for id in ids(headers) {
-            known.remove(id);
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Session>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The ids of sessions that a request has cookies of.
-fn ids(headers: &HeaderMap) -> impl Iterator<Item = &str> {
-    let lines = headers.get_all(COOKIE).iter();
-    let cookies = lines
-        .filter_map(|line| line.to_str().ok())
-        .flat_map(|line| line.split(';'));
-    cookies.filter_map(|cookie| cookie.trim().strip_prefix("JSESSIONID="))
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use axum::http::header::COOKIE;
+
     use super::*;
     use crate::hospital::emr::testing::{TestEmr, patient};
 
     const FEED: &str = "/openmrs/ws/atomfeed/patient/recent";
-
-    fn credentials() -> HeaderValue {
-        HeaderValue::from_static("Basic Zm9vOmJhcg==")
-    }
-
-    fn cookie(id: &str) -> HeaderMap {
-        let line = format!("theme=dark; JSESSIONID={id}").parse().unwrap();
-        HeaderMap::from_iter([(COOKIE, line)])
-    }
-
-    #[test]
-    fn a_session_ends_when_nobody_uses_it() {
-        let sessions = Sessions::default();
-        let begun = Instant::now();
-        let id = sessions.begin(credentials(), begun);
-        let found = |id: &str, now| sessions.find(&cookie(id), now);
-        assert_eq!(found(&id, begun + IDLE / 2), Some(credentials()));
-        assert_eq!(found(&id, begun + IDLE), Some(credentials()));
-        assert_eq!(found(&id, begun + IDLE * 2), None);
-        assert_eq!(found("another", begun), None);
-        assert_eq!(sessions.find(&HeaderMap::new(), begun), None);
-    }
-
-    #[test]
-    fn one_session_too_many_ends_the_oldest() {
-        let sessions = Sessions::default();
-        let begun = Instant::now();
-        let moment = Duration::from_millis(1);
-        let first = sessions.begin(credentials(), begun);
-        let kept = sessions.begin(credentials(), begun + moment);
-        for _ in 2..=MOST {
-            sessions.begin(credentials(), begun + moment * 2);
-        }
-        assert_eq!(sessions.find(&cookie(&first), begun), None);
-        assert!(sessions.find(&cookie(&kept), begun).is_some());
-        assert_eq!(sessions.lock().len(), MOST);
-    }
 
     #[tokio::test]
     async fn nobody_gets_in_without_a_login() {
@@ -232,12 +131,22 @@ mod tests {
 
         let feed = || emr.http.get(emr.url(FEED)).header(COOKIE, &cookie);
         assert_eq!(feed().send().await.unwrap().status(), 200);
-        let said = ask().header(COOKIE, &cookie).send().await.unwrap();
-        let said = said.text().await.unwrap();
-        assert!(said.contains(r#""authenticated":true"#), "{said}");
+
+        let again = || ask().header(COOKIE, &cookie);
+        for again in [again(), again().basic_auth(USER, Some(PASSWORD))] {
+            let again = again.send().await.unwrap();
+            assert!(!again.headers().contains_key(SET_COOKIE), "another session");
+            let said = again.text().await.unwrap();
+            assert!(said.contains(r#""authenticated":true"#), "{said}");
+        }
+        let wrong = again().basic_auth(USER, Some("admin")).send().await;
+        let said = wrong.unwrap().text().await.unwrap();
+        assert_eq!(said, r#"{"authenticated":false}"#);
 
         let end = emr.http.delete(emr.url(SESSION)).header(COOKIE, &cookie);
         assert_eq!(end.send().await.unwrap().status(), 204);
         assert_eq!(feed().send().await.unwrap().status(), 401);
+        let anew = again().basic_auth(USER, Some(PASSWORD)).send().await;
+        assert!(anew.unwrap().headers().contains_key(SET_COOKIE));
     }
 }

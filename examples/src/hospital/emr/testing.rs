@@ -1,12 +1,12 @@
-//! An EMR for tests, which runs until it is dropped.
+//! An EMR for tests, which runs until it is dropped, on SQLite or on PostgreSQL.
 
 #![allow(clippy::unwrap_used)]
 
 use atomfeed_client::CancellationToken;
-use atomfeed_core::store::SqliteStore;
 use chrono::{DateTime, NaiveDate};
 use reqwest::RequestBuilder;
 use serde_json::Value;
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use url::Url;
@@ -15,23 +15,68 @@ use uuid::Uuid;
 use super::{EmrClient, Options, run};
 use crate::hospital::documents::{Concept, Encounter, Order, OrderAction, OrderKind, Patient};
 use crate::hospital::feeds::{PASSWORD, USER};
-use crate::hospital::{Field, Sql};
+use crate::hospital::{Data, Field, HospitalStore, Sql};
+use crate::with_store;
+
+/// Where a test has its EMR.
+pub(super) enum Database {
+    /// In a file.
+    File,
+    /// In a schema of a server of PostgreSQL.
+    Schema { server: String, name: String },
+}
+
+/// What a test runs on, one after the other: a file, and PostgreSQL where `ATOMFEED_POSTGRES_URL` names a server.
+/// There the test has a schema of this name, which is made anew.
+pub(super) fn databases(test: &str) -> Vec<Database> {
+    let server = std::env::var("ATOMFEED_POSTGRES_URL").ok();
+    let schema = server.map(|server| Database::Schema {
+        server,
+        name: format!("emr_{test}"),
+    });
+    [Database::File].into_iter().chain(schema).collect()
+}
+
+impl Database {
+    async fn open(&self) -> (HospitalStore, Option<TempDir>) {
+        match self {
+            Self::File => {
+                let folder = tempfile::tempdir().unwrap();
+                let data = Data::Folder(folder.path().to_owned());
+                (data.open("emr").await.unwrap(), Some(folder))
+            }
+            Self::Schema { server, name } => {
+                // Said where a test fails.
+                println!("on PostgreSQL");
+                let mut conn = PgConnection::connect(server).await.unwrap();
+                let clear = format!("DROP SCHEMA IF EXISTS hospital_{name} CASCADE");
+                conn.execute(AssertSqlSafe(clear)).await.unwrap();
+                conn.close().await.unwrap();
+                let data = Data::Postgres(server.clone());
+                (data.open(name).await.unwrap(), None)
+            }
+        }
+    }
+}
 
 pub(super) struct TestEmr {
-    pub(super) store: SqliteStore,
+    pub(super) store: HospitalStore,
     pub(super) client: EmrClient,
     pub(super) http: reqwest::Client,
     base: Url,
     stop: CancellationToken,
-    _folder: TempDir,
+    _folder: Option<TempDir>,
 }
 
 impl TestEmr {
-    /// On a free port, with a file of its own; its lab is never there.
+    /// In a file.
     pub(super) async fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let file = format!("sqlite:{}", folder.path().join("emr.db").display());
-        let store = SqliteStore::connect(&file).await.unwrap();
+        Self::on(&Database::File).await
+    }
+
+    /// On a free port; its lab is never there.
+    pub(super) async fn on(database: &Database) -> Self {
+        let (store, folder) = database.open().await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let base: Url = base.parse().unwrap();
@@ -40,7 +85,9 @@ impl TestEmr {
             public: base.clone(),
             lab: "http://127.0.0.1:9".parse().unwrap(),
         };
-        tokio::spawn(run(store.clone(), listener, options, stop.clone()));
+        with_store!(store.clone(), store => {
+            tokio::spawn(run(store, listener, options, stop.clone()));
+        });
         let client = EmrClient::new(base.clone()).unwrap();
         Self {
             store,
@@ -72,20 +119,27 @@ impl TestEmr {
         answer(request.body(document.to_string())).await
     }
 
-    /// How many events a feed has. There is a table once the EMR has answered something.
+    /// How many events a feed has, or will have: from the queue a sequencer moves them on.
     pub(super) async fn events(&self, category: &str) -> i64 {
-        let count = "SELECT COUNT(*) FROM event_records WHERE category = $1";
+        let count = "SELECT COUNT(*) FROM (SELECT category FROM event_records
+                UNION ALL SELECT category FROM event_records_queue) AS published
+            WHERE category = $1";
         self.row(count, &[category.into()]).await[0].number()
     }
 
+    /// The first row of a query. The EMR's own tables are there once it has answered something.
     pub(super) async fn row(&self, sql: &'static str, values: &[Field]) -> Vec<Field> {
-        let mut conn = self.store.pool().acquire().await.unwrap();
-        conn.row(sql, values).await.unwrap().unwrap()
+        with_store!(&self.store, store => {
+            let mut conn = store.pool().acquire().await.unwrap();
+            conn.row(sql, values).await.unwrap().unwrap()
+        })
     }
 
     pub(super) async fn run(&self, sql: &'static str, values: &[Field]) {
-        let mut conn = self.store.pool().acquire().await.unwrap();
-        conn.run(sql, values).await.unwrap();
+        with_store!(&self.store, store => {
+            let mut conn = store.pool().acquire().await.unwrap();
+            conn.run(sql, values).await.unwrap();
+        });
     }
 }
 

@@ -76,7 +76,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::hospital::emr::testing::TestEmr;
+    use crate::hospital::emr::testing::{TestEmr, databases};
 
     fn uuid(number: u32) -> Uuid {
         Uuid::from_u128(number.into())
@@ -88,7 +88,6 @@ mod tests {
 
     #[tokio::test]
     async fn each_good_row_is_a_drug_and_an_event_and_only_once() {
-        let emr = TestEmr::start().await;
         let mut file = "uuid,name,form,price\n".to_owned();
         for number in 1..=600 {
             file += &match number {
@@ -96,22 +95,43 @@ mod tests {
                 _ => good(number),
             };
         }
-        let uploaded = emr.client.upload_drugs(file.clone()).await.unwrap();
-        assert_eq!((uploaded.imported, uploaded.unchanged), (599, 0));
-        assert_eq!(uploaded.rejected.len(), 1);
-        assert_eq!(uploaded.rejected[0].line, 301);
-        let row = emr.row("SELECT COUNT(*) FROM drugs", &[]).await;
-        assert_eq!(row[0].number(), 599);
-        assert_eq!(emr.events("drug").await, 599);
+        for database in databases("upload") {
+            let emr = TestEmr::on(&database).await;
+            let upload = async |file: &str| {
+                let uploaded = emr.client.upload_drugs(file.into()).await;
+                uploaded.unwrap()
+            };
+            let uploaded = upload(&file).await;
+            assert_eq!((uploaded.imported, uploaded.unchanged), (599, 0));
+            assert_eq!(uploaded.rejected.len(), 1);
+            assert_eq!(uploaded.rejected[0].line, 301);
+            let row = emr.row("SELECT COUNT(*) FROM drugs", &[]).await;
+            assert_eq!(row[0].number(), 599);
+            assert_eq!(emr.events("drug").await, 599);
 
-        let file = file.replace("Drug 7,", "Drug seven,");
+            let uploaded = upload(&file.replace("Drug 7,", "Drug seven,")).await;
+            assert_eq!((uploaded.imported, uploaded.unchanged), (1, 598));
+            assert_eq!(emr.events("drug").await, 600);
+            let path = format!("/openmrs/ws/rest/v1/drug/{}", uuid(7));
+            let (_, shown) = emr.get(&path).await;
+            assert_eq!(shown["name"], "Drug seven");
+            assert_eq!(shown["price"], 750);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_row_that_is_not_utf8_is_left_out_and_the_others_are_not() {
+        let emr = TestEmr::start().await;
+        let mut file = format!("uuid,name,form,price\n{}{},Para", good(1), uuid(2)).into_bytes();
+        file.extend(b"c\xe9tamol,Tablet,1.00\n");
+        file.extend(good(3).into_bytes());
         let uploaded = emr.client.upload_drugs(file).await.unwrap();
-        assert_eq!((uploaded.imported, uploaded.unchanged), (1, 598));
-        assert_eq!(emr.events("drug").await, 600);
-        let path = format!("/openmrs/ws/rest/v1/drug/{}", uuid(7));
-        let (_, shown) = emr.get(&path).await;
-        assert_eq!(shown["name"], "Drug seven");
-        assert_eq!(shown["price"], 750);
+        assert_eq!(uploaded.imported, 2);
+        let [Rejected { line: 3, reason }] = &uploaded.rejected[..] else {
+            panic!("{uploaded:?}");
+        };
+        assert!(reason.contains("UTF-8"), "{reason}");
+        assert_eq!(emr.events("drug").await, 2);
     }
 
     #[tokio::test]

@@ -165,7 +165,7 @@ impl House {
     ///
     /// When the file cannot be read, or is refused as a whole.
     pub async fn upload_drugs(&mut self, file: &Path) -> anyhow::Result<()> {
-        let csv = std::fs::read_to_string(file)
+        let csv = std::fs::read(file)
             .with_context(|| format!("reading --drugs {}", file.display()))?;
         self.begun
             .get_or_insert_with(|| Utc::now().timestamp_millis());

@@ -1,4 +1,4 @@
-//! For the tests: a lab in a folder of its own, documents of the EMR, and somebody who asks over HTTP.
+//! For the tests: a lab in a database of its own, documents of the EMR, and somebody who asks over HTTP.
 
 #![allow(clippy::unwrap_used)]
 
@@ -7,10 +7,11 @@ use std::time::Duration;
 use atomfeed_client::{Event, Handled, PreparingWorker, Resources, WorkerError};
 use atomfeed_core::EntryId;
 use atomfeed_core::store::SqliteStore;
+use atomfeed_core::store::sql::SqlStore;
 use atomfeed_server::{CancellationToken, FeedServer};
 use axum::Router;
 use chrono::{DateTime, NaiveDate};
-use sqlx::SqliteConnection;
+use sqlx::{Postgres, Sqlite};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use url::Url;
@@ -20,7 +21,8 @@ use super::{Catalogue, Patients, tables};
 use crate::hospital::documents::{
     Concept, Encounter, LabTest, Order, OrderAction, OrderKind, Patient,
 };
-use crate::hospital::{Field, Sql};
+use crate::hospital::store::testing::own_schema;
+use crate::hospital::{Engine, Field, Sql};
 
 /// How long anything may take before a test fails. It says nothing about how long it should take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
@@ -32,18 +34,55 @@ pub(super) const PLATELETS: u128 = 12;
 pub(super) const ESR: u128 = 13;
 
 /// A lab with its tables.
-pub(super) struct Lab {
-    pub(super) store: SqliteStore,
-    _folder: TempDir,
+pub(super) struct Lab<D: Engine> {
+    pub(super) store: SqlStore<D>,
+    _folder: Option<TempDir>,
 }
 
-impl Lab {
+impl Lab<Sqlite> {
+    /// In a file of its own, which goes with it.
     pub(super) async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("lab.db");
         let store = SqliteStore::connect(&format!("sqlite:{}", file.display()))
             .await
             .unwrap();
+        Self::of(store, Some(folder)).await
+    }
+}
+
+impl Lab<Postgres> {
+    /// In a schema of its own; `None` where no server is named by `ATOMFEED_POSTGRES_URL`.
+    pub(super) async fn on_postgres() -> Option<Self> {
+        Some(Self::of(own_schema().await?, None).await)
+    }
+}
+
+/// Makes two tests of each function that is given a [`Lab`]: on SQLite, and on PostgreSQL.
+macro_rules! on_both {
+    ($($test:ident)+) => {
+        mod on_sqlite {
+            $(#[tokio::test]
+            async fn $test() {
+                let lab = $crate::hospital::lab::fixture::Lab::new().await;
+                super::$test(lab).await;
+            })+
+        }
+
+        mod on_postgres {
+            $(#[tokio::test]
+            async fn $test() {
+                if let Some(lab) = $crate::hospital::lab::fixture::Lab::on_postgres().await {
+                    super::$test(lab).await;
+                }
+            })+
+        }
+    };
+}
+pub(super) use on_both;
+
+impl<D: Engine> Lab<D> {
+    async fn of(store: SqlStore<D>, folder: Option<TempDir>) -> Self {
         tables::make(&store).await.unwrap();
         Self {
             store,
@@ -51,11 +90,10 @@ impl Lab {
         }
     }
 
-    /// One that knows Asha, the panel and the tests.
-    pub(super) async fn with_catalogue() -> Self {
-        let lab = Self::new().await;
+    /// The same, once it knows Asha, the panel and the tests.
+    pub(super) async fn with_catalogue(self) -> Self {
         let patients = Patients::new(resources());
-        lab.apply(&patients, &asha()).await.unwrap();
+        self.apply(&patients, &asha()).await.unwrap();
         let catalogue = Catalogue::new(resources());
         for test in [
             panel(BLOOD_COUNT, "Blood count", &[HAEMOGLOBIN, PLATELETS]),
@@ -63,9 +101,9 @@ impl Lab {
             test(PLATELETS, "Platelets"),
             test(ESR, "ESR"),
         ] {
-            lab.apply(&catalogue, &test).await.unwrap();
+            self.apply(&catalogue, &test).await.unwrap();
         }
-        lab
+        self
     }
 
     /// Has a worker apply what it has fetched, in a transaction that is undone if it cannot.
@@ -75,9 +113,9 @@ impl Lab {
         prepared: &W::Prepared,
     ) -> Result<Handled, WorkerError>
     where
-        W: PreparingWorker<SqliteConnection>,
+        W: PreparingWorker<D::Connection>,
     {
-        let begun = self.store.pool().begin_with("BEGIN IMMEDIATE").await;
+        let begun = self.store.pool().begin_with(D::BEGIN).await;
         let mut transaction = begun.unwrap();
         let handled = worker.process(&event(), prepared, &mut transaction).await?;
         transaction.commit().await.unwrap();

@@ -1,36 +1,33 @@
 //! The lab's login, by a form and a session as OpenELIS has them: whoever has no session is sent to the
-//! login page.
-
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+//! login page. The form is posted to `/openelis/ValidateLogin.do`, or to a feed, as the original's consumers
+//! do (`openelis.uri`).
 
 use axum::Router;
-use axum::body::Bytes;
+use axum::body::{Bytes, to_bytes};
 use axum::extract::{Request, State};
-use axum::http::header::{COOKIE, LOCATION, SET_COOKIE};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::header::{LOCATION, SET_COOKIE};
+use axum::http::{Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use url::form_urlencoded;
-use uuid::Uuid;
 
 use crate::hospital::feeds::{PASSWORD, USER};
+use crate::hospital::sessions::Sessions;
 
 const VALIDATE: &str = "/openelis/ValidateLogin.do";
 const LOGIN_PAGE: &str = "/openelis/LoginPage.do";
 const DASHBOARD: &str = "/openelis/Dashboard.do";
 
-/// How many sessions there are at most; then the one that was used longest ago ends.
-const MOST: usize = 1_000;
+/// How long the form may be that is posted to a feed, in bytes.
+const LONGEST_FORM: usize = 16 << 10;
 
-/// How long a session lasts that is not used.
-const IDLE: Duration = Duration::from_secs(30 * 60);
+/// Whoever has one has signed in.
+type SignedIn = Sessions<()>;
 
 /// Sends whoever asks for something without a session to the login.
 pub(super) fn behind_login(app: Router) -> Router {
-    let sessions = Sessions::new(MOST, IDLE);
+    let sessions = SignedIn::below("/openelis");
     let guard = from_fn_with_state(sessions.clone(), who_is_in);
     let door: Router = Router::new()
         .route(VALIDATE, post(validate))
@@ -41,14 +38,24 @@ pub(super) fn behind_login(app: Router) -> Router {
         .merge(door)
 }
 
-async fn who_is_in(State(sessions): State<Sessions>, request: Request, next: Next) -> Response {
-    match sessions.admits(request.headers()) {
-        true => next.run(request).await,
-        false => send_to(LOGIN_PAGE),
+async fn who_is_in(State(sessions): State<SignedIn>, request: Request, next: Next) -> Response {
+    if is_form_for_feed(&request) {
+        return match to_bytes(request.into_body(), LONGEST_FORM).await {
+            Ok(form) => validate(State(sessions), form).await,
+            Err(_) => StatusCode::PAYLOAD_TOO_LARGE.into_response(),
+        };
+    }
+    match sessions.find(request.headers()) {
+        Some(()) => next.run(request).await,
+        None => send_to(LOGIN_PAGE),
     }
 }
 
-async fn validate(State(sessions): State<Sessions>, form: Bytes) -> Response {
+fn is_form_for_feed(request: &Request) -> bool {
+    request.method() == Method::POST && request.uri().path().starts_with(super::FEED)
+}
+
+async fn validate(State(sessions): State<SignedIn>, form: Bytes) -> Response {
     let field = |name: &str| {
         let mut fields = form_urlencoded::parse(&form);
         let found = fields.find(|(key, _)| key == name);
@@ -59,8 +66,7 @@ async fn validate(State(sessions): State<Sessions>, form: Bytes) -> Response {
     if !is_user || !is_password {
         return send_to(LOGIN_PAGE);
     }
-    let session = sessions.open();
-    let cookie = format!("JSESSIONID={session}; Path=/openelis; HttpOnly; SameSite=Strict");
+    let cookie = sessions.begin(());
     ([(SET_COOKIE, cookie)], send_to(DASHBOARD)).into_response()
 }
 
@@ -83,63 +89,6 @@ async fn dashboard() -> Html<&'static str> {
         "<!doctype html><html lang=\"en\"><title>OpenELIS</title>\
          <p>You are signed in to the lab.</p></html>\n",
     )
-}
-
-/// Who has signed in, and when each was seen last.
-#[derive(Clone)]
-struct Sessions {
-    open: Arc<Mutex<HashMap<String, Instant>>>,
-    most: usize,
-    idle: Duration,
-}
-
-impl Sessions {
-    fn new(most: usize, idle: Duration) -> Self {
-        Self {
-            open: Arc::default(),
-            most,
-            idle,
-        }
-    }
-
-    /// Begins a session, for which others may have to end.
-    fn open(&self) -> String {
-        let session = Uuid::new_v4().simple().to_string();
-        let mut open = self.lock();
-        open.retain(|_, seen| seen.elapsed() < self.idle);
-        if open.len() >= self.most {
-            let oldest = open.iter().min_by_key(|(_, seen)| **seen);
-            if let Some(oldest) = oldest.map(|(session, _)| session.clone()) {
-                open.remove(&oldest);
-            }
-        }
-        open.insert(session.clone(), Instant::now());
-        session
-    }
-
-    /// Whether a request has the cookie of a session that has not ended.
-    fn admits(&self, headers: &HeaderMap) -> bool {
-        let lines = headers.get_all(COOKIE).iter();
-        let cookies = lines
-            .filter_map(|line| line.to_str().ok())
-            .flat_map(|line| line.split(';'));
-        let mut sessions = cookies.filter_map(|cookie| cookie.trim().strip_prefix("JSESSIONID="));
-        sessions.any(|session| self.is_open(session))
-    }
-
-    fn is_open(&self, session: &str) -> bool {
-        match self.lock().get_mut(session) {
-            Some(seen) if seen.elapsed() < self.idle => {
-                *seen = Instant::now();
-                true
-            }
-            _ => false,
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Instant>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 #[cfg(test)]
@@ -229,28 +178,5 @@ mod tests {
         let source = HttpFeedSource::builder(&feed.as_str().parse().unwrap());
         let login = FormLogin::new(VALIDATE, USER, password);
         source.with_login(login).build().unwrap().resources()
-    }
-
-    fn admits(sessions: &Sessions, session: &str) -> bool {
-        let mut headers = HeaderMap::new();
-        let cookie = format!("JSESSIONID={session}");
-        headers.insert(COOKIE, cookie.parse().unwrap());
-        sessions.admits(&headers)
-    }
-
-    #[test]
-    fn sessions_are_bounded_in_number_and_time() {
-        let sessions = Sessions::new(2, IDLE);
-        for _ in 0..5 {
-            let session = sessions.open();
-            assert!(admits(&sessions, &session));
-        }
-        assert_eq!(sessions.lock().len(), 2);
-
-        let sessions = Sessions::new(2, Duration::ZERO);
-        let session = sessions.open();
-        assert!(!admits(&sessions, &session));
-        sessions.open();
-        assert_eq!(sessions.lock().len(), 1);
     }
 }

@@ -92,14 +92,36 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use async_trait::async_trait;
-    use atomfeed_client::{Event, FetchContent, Handled, PreparingWorker, Resources, WorkerError};
-    use sqlx::SqliteConnection;
+    use atomfeed_client::{
+        Event, FeedUri, FetchContent, FormLogin, Handled, HttpFeedSource, PreparingWorker,
+        Resources, WorkerError,
+    };
+    use sqlx::{Sqlite, SqliteConnection};
     use tokio::sync::mpsc;
+    use tokio::task::JoinHandle;
     use tokio::time::timeout;
 
-    use super::fixture::{HAEMOGLOBIN, Lab, PATIENCE, encounter, order, resources};
+    use super::fixture::{HAEMOGLOBIN, Lab, PATIENCE, browser, encounter, order, resources, uuid};
     use super::*;
     use crate::hospital::documents::{Accession, OrderAction};
+    use crate::hospital::feeds::{PASSWORD, USER};
+    use crate::hospital::{Field, Sql};
+
+    /// Runs the lab of an EMR that is away, and says where it is.
+    async fn start(
+        lab: &Lab<Sqlite>,
+        stop: &CancellationToken,
+    ) -> (Url, JoinHandle<anyhow::Result<()>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let public = format!("http://{}", listener.local_addr().unwrap());
+        let public: Url = public.parse().unwrap();
+        let options = Options {
+            public: public.clone(),
+            emr: "http://127.0.0.1:9".parse().unwrap(),
+        };
+        let running = run(lab.store.clone(), listener, options, stop.clone());
+        (public, tokio::spawn(running))
+    }
 
     /// Hands on what the lab has found.
     struct HandsOn {
@@ -130,20 +152,14 @@ mod tests {
     /// Through the login, the feed, and the resource, as another system comes.
     #[tokio::test]
     async fn what_is_ordered_comes_back_on_the_feed() {
-        let lab = Lab::with_catalogue().await;
+        let lab = Lab::new().await.with_catalogue().await;
         let orders = Orders::new(resources(), Arc::default());
         let ordered = encounter(1, vec![order(1, OrderAction::New, HAEMOGLOBIN)]);
         lab.apply(&orders, &ordered).await.unwrap();
 
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let public = format!("http://{}", listener.local_addr().unwrap());
-        let options = Options {
-            public: public.parse().unwrap(),
-            emr: "http://127.0.0.1:9".parse().unwrap(), // which is away
-        };
         let stop = CancellationToken::new();
-        let feeds = Feeds::of_lab(&options.public).unwrap();
-        let running = tokio::spawn(run(lab.store.clone(), listener, options, stop.clone()));
+        let (public, running) = start(&lab, &stop).await;
+        let feeds = Feeds::of_lab(&public).unwrap();
 
         let emr = Lab::new().await;
         make_applied(&emr.store).await.unwrap();
@@ -168,5 +184,65 @@ mod tests {
         stop.cancel();
         timeout(PATIENCE, running).await.unwrap().unwrap().unwrap();
         timeout(PATIENCE, following).await.unwrap().unwrap();
+    }
+
+    const RECENT: &str = "/openelis/ws/feed/patient/recent";
+
+    /// As `openelis.uri` of the original's property files has it.
+    #[tokio::test]
+    async fn nobody_gets_in_without_a_login_and_the_form_may_be_posted_to_the_feed() {
+        let lab = Lab::new().await;
+        let values: [Field; 3] = [uuid(7).into(), uuid(101).into(), uuid(1).into()];
+        let insert =
+            "INSERT INTO accessions (uuid, encounter_uuid, patient_uuid) VALUES ($1, $2, $3)";
+        let mut conn = lab.store.pool().acquire().await.unwrap();
+        conn.run(insert, &values).await.unwrap();
+        drop(conn);
+        let stop = CancellationToken::new();
+        let _until_the_end = stop.clone().drop_guard();
+        let (public, _running) = start(&lab, &stop).await;
+
+        let accession = format!("/openelis/ws/rest/accession/{}", uuid(7));
+        let url = |path: &str| public.join(path).unwrap();
+        let get = async |path: &str, cookie: &str| {
+            let request = browser().get(url(path)).header("cookie", cookie);
+            request.send().await.unwrap()
+        };
+        let sign_in = async |password: &str| {
+            let form = format!("loginName={USER}&password={password}");
+            let request = browser().post(url(RECENT)).body(form);
+            let kind = "application/x-www-form-urlencoded";
+            request.header("content-type", kind).send().await.unwrap()
+        };
+        let sent_to_the_login = |answer: &reqwest::Response| {
+            assert_eq!(answer.status(), 302, "{answer:?}");
+            assert_eq!(answer.headers()["location"], "/openelis/LoginPage.do");
+            assert!(!answer.headers().contains_key("set-cookie"), "{answer:?}");
+        };
+        let routes: [(&str, u16); 4] = [
+            (RECENT, 200),
+            ("/openelis/ws/feed/recent", 200),
+            ("/openelis/ws/feed/patient/1", 404),
+            (accession.as_str(), 200),
+        ];
+        for (path, _) in routes {
+            sent_to_the_login(&get(path, "JSESSIONID=made-up").await);
+        }
+        sent_to_the_login(&sign_in("wrong").await);
+
+        let right = sign_in(PASSWORD).await;
+        assert_eq!(right.status(), 302);
+        assert_eq!(right.headers()["location"], "/openelis/Dashboard.do");
+        let cookie = right.headers()["set-cookie"].to_str().unwrap();
+        let session = cookie.split(';').next().unwrap();
+        for (path, status) in routes {
+            assert_eq!(get(path, session).await.status(), status, "{path}");
+        }
+
+        let feed: FeedUri = url(RECENT).as_str().parse().unwrap();
+        let login = FormLogin::new(feed.as_str(), USER, PASSWORD);
+        let source = HttpFeedSource::builder(&feed).with_login(login).build();
+        let found = source.unwrap().resources().get(&url(&accession)).await;
+        assert_eq!(found.unwrap().json::<Accession>().unwrap().uuid, uuid(7));
     }
 }

@@ -7,17 +7,22 @@ use atomfeed_client::{Event, FetchContent, Handled, PreparingWorker, Resources, 
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use crate::hospital::documents::{Encounter, Order, OrderAction, OrderKind};
+use crate::hospital::documents::{Concept, Encounter, Order, OrderAction, OrderKind};
 use crate::hospital::{Field, Sql};
 
-/// An order as its row has it, the uuid first and the state last.
-type Row = [Field; 7];
+/// The columns of an order, in the order of [`STORED`].
+type Row = Vec<Field>;
+
+const UUID: usize = 0;
+const POSITION: usize = 3;
+const NUMBER: usize = 4;
+const STATE: usize = 6;
 
 const STORED: &str =
     "SELECT uuid, encounter_uuid, patient_uuid, position, order_number, test_uuid, state
     FROM orders WHERE encounter_uuid = $1";
 
-// What has a result meanwhile is left as it is.
+// Not what has got its result since it was read.
 const WRITE: &str = "INSERT INTO orders
         (uuid, encounter_uuid, patient_uuid, position, order_number, test_uuid, state)
     VALUES ($1, $2, $3, $4, $5, $6, $7)
@@ -30,7 +35,8 @@ const FIND_PATIENT: &str = "SELECT uuid FROM patients WHERE uuid = $1";
 
 const FIND_TEST: &str = "SELECT uuid FROM tests WHERE uuid = $1";
 
-/// Writes the lab orders of each encounter: new, changed and cancelled, as long as they have no result.
+/// Writes the lab orders of each encounter: new, changed and cancelled, as long as they have no result; one
+/// that the encounter has no more is cancelled. What comes too late for that is for a person to see to.
 ///
 /// An encounter in which nothing is new to the lab is ignored. So it is when the EMR publishes it once more
 /// because of the lab's own results, and there the circle ends.
@@ -62,8 +68,7 @@ impl<C: Sql + 'static> PreparingWorker<C> for Orders {
         conn: &mut C,
     ) -> Result<Handled, WorkerError> {
         let stored = conn.rows(STORED, &[encounter.uuid.into()]).await?;
-        let mut news = lab_orders(encounter);
-        news.retain(|(_, row)| !stands(row, &stored));
+        let news = news(encounter, &stored)?;
         if news.is_empty() {
             return Ok(Handled::Ignored);
         }
@@ -74,16 +79,22 @@ impl<C: Sql + 'static> PreparingWorker<C> for Orders {
                 encounter.patient_uuid, encounter.uuid
             )));
         }
-        for (order, row) in news {
-            let is_cancelled = order.action == OrderAction::Discontinue;
-            if !is_cancelled && !is_known(conn, FIND_TEST, order.concept.uuid).await? {
+        for order in news {
+            if let Some(test) = order.test
+                && !is_known(conn, FIND_TEST, test.uuid).await?
+            {
                 return Err(WorkerError::new(format!(
                     "the lab does not know test {} ({}) of order {}: encounter {} is applied once that test \
                      has come",
-                    order.concept.uuid, order.concept.name, order.order_number, encounter.uuid
+                    test.uuid,
+                    test.name,
+                    order.number(),
+                    encounter.uuid
                 )));
             }
-            conn.run(WRITE, &row).await?;
+            if conn.run(WRITE, &order.row).await? == 0 {
+                return Err(order.too_late(encounter));
+            }
         }
         Ok(Handled::Applied)
     }
@@ -93,36 +104,87 @@ impl<C: Sql + 'static> PreparingWorker<C> for Orders {
     }
 }
 
-/// The orders for the lab, each with the row that it should have.
-fn lab_orders(encounter: &Encounter) -> Vec<(&Order, Row)> {
-    let orders = (0_i64..).zip(&encounter.orders);
-    let for_lab = orders.filter(|(_, order)| order.kind == OrderKind::Lab);
-    for_lab
-        .map(|(position, order)| {
-            let state = match order.action {
-                OrderAction::New | OrderAction::Revise => "ordered",
-                OrderAction::Discontinue => "cancelled",
-            };
-            let row: Row = [
-                order.uuid.into(),
-                encounter.uuid.into(),
-                encounter.patient_uuid.into(),
-                position.into(),
-                order.order_number.as_str().into(),
-                order.concept.uuid.into(),
-                state.into(),
-            ];
-            (order, row)
-        })
-        .collect()
+/// An order as the encounter has it.
+struct Wanted<'a> {
+    /// The row that it should have.
+    row: Row,
+    /// What the lab has to know for it; nothing where it is cancelled.
+    test: Option<&'a Concept>,
 }
 
-/// Whether an order is there already as it should be, or has its result.
-fn stands(row: &Row, stored: &[Vec<Field>]) -> bool {
-    let there = stored.iter().find(|there| there.first() == row.first());
-    let is_resulted =
-        |there: &[Field]| there.last().is_some_and(|state| state.text() == "resulted");
-    there.is_some_and(|there| there.as_slice() == row.as_slice() || is_resulted(there))
+impl<'a> Wanted<'a> {
+    fn of(encounter: &Encounter, position: i64, order: &'a Order) -> Self {
+        let (state, test) = match order.action {
+            OrderAction::New | OrderAction::Revise => ("ordered", Some(&order.concept)),
+            OrderAction::Discontinue => ("cancelled", None),
+        };
+        let row: Row = vec![
+            order.uuid.into(),
+            encounter.uuid.into(),
+            encounter.patient_uuid.into(),
+            position.into(),
+            order.order_number.as_str().into(),
+            order.concept.uuid.into(),
+            state.into(),
+        ];
+        Self { row, test }
+    }
+
+    /// An order that the encounter has no more.
+    fn no_more(stored: &[Field]) -> Self {
+        let mut row = stored.to_vec();
+        row[STATE] = "cancelled".into();
+        Self { row, test: None }
+    }
+
+    fn number(&self) -> &str {
+        self.row[NUMBER].text()
+    }
+
+    /// Whether it is what the lab has found the result of. Where it stands among others does not matter then.
+    fn is_still(&self, resulted: &[Field]) -> bool {
+        let same = |column: usize| self.row[column] == resulted[column];
+        self.test.is_some() && (UUID..STATE).all(|column| column == POSITION || same(column))
+    }
+
+    fn too_late(&self, encounter: &Encounter) -> WorkerError {
+        let done = match self.test {
+            Some(_) => "changed",
+            None => "cancelled",
+        };
+        WorkerError::new(format!(
+            "order {} ({}) of encounter {} has its result in the lab, and cannot be {done} any more: put it \
+             back in the EMR as it was and have this event tried again, or discard the event, and the result \
+             stands; order anew what else is wanted",
+            self.number(),
+            self.row[UUID].text(),
+            encounter.uuid
+        ))
+    }
+}
+
+/// The orders that the lab does not have as the encounter has them.
+fn news<'a>(encounter: &'a Encounter, stored: &[Row]) -> Result<Vec<Wanted<'a>>, WorkerError> {
+    let orders = (0_i64..).zip(&encounter.orders);
+    let for_lab = orders.filter(|(_, order)| order.kind == OrderKind::Lab);
+    let mut wanted: Vec<_> = for_lab
+        .map(|(position, order)| Wanted::of(encounter, position, order))
+        .collect();
+    let is_gone = |stored: &&Row| wanted.iter().all(|order| order.row[UUID] != stored[UUID]);
+    let gone: Vec<_> = stored.iter().filter(is_gone).collect();
+    wanted.extend(gone.into_iter().map(|stored| Wanted::no_more(stored)));
+
+    let mut news = Vec::new();
+    for order in wanted {
+        match stored.iter().find(|there| there[UUID] == order.row[UUID]) {
+            Some(there) if *there == order.row => {}
+            Some(there) if there[STATE].text() != "resulted" => news.push(order),
+            Some(there) if order.is_still(there) => {}
+            Some(_) => return Err(order.too_late(encounter)),
+            None => news.push(order),
+        }
+    }
+    Ok(news)
 }
 
 async fn is_known<C: Sql>(conn: &mut C, find: &'static str, uuid: Uuid) -> sqlx::Result<bool> {
@@ -138,26 +200,43 @@ mod tests {
 
     use super::OrderAction::{Discontinue, New, Revise};
     use super::*;
+    use crate::hospital::Engine;
     use crate::hospital::lab::fixture::{
-        HAEMOGLOBIN, Lab, PATIENCE, PLATELETS, asha, encounter, event, order, resources, test, uuid,
+        HAEMOGLOBIN, Lab, PATIENCE, PLATELETS, asha, encounter, event, on_both, order, resources,
+        test, uuid,
     };
     use crate::hospital::lab::{Catalogue, Patients};
 
     const ORDERS: &str = "SELECT orders.order_number, tests.name, orders.state
-        FROM orders JOIN tests ON tests.uuid = orders.test_uuid ORDER BY orders.position";
+        FROM orders JOIN tests ON tests.uuid = orders.test_uuid ORDER BY orders.order_number";
+
+    on_both! {
+        an_order_waits_for_its_patient
+        an_order_waits_for_its_test_and_nothing_is_left_half_done
+        what_is_not_new_to_the_lab_is_ignored
+        an_order_is_changed_and_cancelled_until_it_has_its_result
+        an_order_that_is_gone_is_cancelled
+        what_comes_after_the_result_is_for_a_person_to_see_to
+        an_order_may_come_changed_or_cancelled
+    }
 
     fn worker() -> Orders {
         Orders::new(resources(), Arc::default())
     }
 
     /// Applies an encounter of these orders.
-    async fn see(lab: &Lab, orders: Vec<Order>) -> Handled {
+    async fn see<D: Engine>(lab: &Lab<D>, orders: Vec<Order>) -> Handled {
         lab.apply(&worker(), &encounter(1, orders)).await.unwrap()
     }
 
-    #[tokio::test]
-    async fn an_order_waits_for_its_patient() {
-        let lab = Lab::new().await;
+    /// Has the machines find something for all that is ordered.
+    async fn analyse<D: Engine>(lab: &Lab<D>) {
+        let mut conn = lab.store.pool().acquire().await.unwrap();
+        let update = "UPDATE orders SET state = 'resulted' WHERE state = 'ordered'";
+        assert!(conn.run(update, &[]).await.unwrap() > 0);
+    }
+
+    async fn an_order_waits_for_its_patient<D: Engine>(lab: Lab<D>) {
         let haemoglobin = test(HAEMOGLOBIN, "Haemoglobin");
         let catalogue = Catalogue::new(resources());
         lab.apply(&catalogue, &haemoglobin).await.unwrap();
@@ -176,9 +255,8 @@ mod tests {
         assert_eq!(lab.rows(ORDERS).await, ["ORD-1 Haemoglobin ordered"]);
     }
 
-    #[tokio::test]
-    async fn an_order_waits_for_its_test_and_nothing_is_left_half_done() {
-        let lab = Lab::with_catalogue().await;
+    async fn an_order_waits_for_its_test_and_nothing_is_left_half_done<D: Engine>(lab: Lab<D>) {
+        let lab = lab.with_catalogue().await;
         let orders = vec![order(1, New, HAEMOGLOBIN), order(2, New, 99)];
         let encounter = encounter(1, orders);
         let refused = lab.apply(&worker(), &encounter).await.unwrap_err();
@@ -189,9 +267,8 @@ mod tests {
         assert!(lab.rows(ORDERS).await.is_empty());
     }
 
-    #[tokio::test]
-    async fn what_is_not_new_to_the_lab_is_ignored() {
-        let lab = Lab::with_catalogue().await;
+    async fn what_is_not_new_to_the_lab_is_ignored<D: Engine>(lab: Lab<D>) {
+        let lab = lab.with_catalogue().await;
         let for_pharmacy = Order {
             kind: OrderKind::Drug,
             ..order(1, New, 50)
@@ -212,14 +289,10 @@ mod tests {
         assert_eq!(lab.rows(ORDERS).await, ["ORD-2 Haemoglobin ordered"]);
     }
 
-    #[tokio::test]
-    async fn an_order_is_changed_and_cancelled_until_it_has_its_result() {
-        let lab = Lab::with_catalogue().await;
-        see(
-            &lab,
-            vec![order(1, New, HAEMOGLOBIN), order(2, New, HAEMOGLOBIN)],
-        )
-        .await;
+    async fn an_order_is_changed_and_cancelled_until_it_has_its_result<D: Engine>(lab: Lab<D>) {
+        let lab = lab.with_catalogue().await;
+        let first = vec![order(1, New, HAEMOGLOBIN), order(2, New, HAEMOGLOBIN)];
+        see(&lab, first).await;
         let changed = vec![
             order(1, Revise, PLATELETS),
             order(2, Discontinue, HAEMOGLOBIN),
@@ -227,26 +300,69 @@ mod tests {
         assert_eq!(see(&lab, changed.clone()).await, Handled::Applied);
         let expected = ["ORD-1 Platelets ordered", "ORD-2 Haemoglobin cancelled"];
         assert_eq!(lab.rows(ORDERS).await, expected);
-        assert_eq!(see(&lab, changed).await, Handled::Ignored);
+        assert_eq!(see(&lab, changed.clone()).await, Handled::Ignored);
 
-        lab.rows("UPDATE orders SET state = 'resulted' WHERE state = 'ordered' RETURNING uuid")
-            .await;
-        let too_late = [
-            order(1, Revise, HAEMOGLOBIN),
-            order(1, Discontinue, PLATELETS),
+        // What has its result is no news where it is the same, and stays what it is when others come.
+        analyse(&lab).await;
+        assert_eq!(see(&lab, changed.clone()).await, Handled::Ignored);
+        let and_another = [vec![order(3, New, HAEMOGLOBIN)], changed].concat();
+        assert_eq!(see(&lab, and_another).await, Handled::Applied);
+        let expected = [
+            "ORD-1 Platelets resulted",
+            "ORD-2 Haemoglobin cancelled",
+            "ORD-3 Haemoglobin ordered",
         ];
-        for too_late in too_late {
-            let orders = vec![too_late, order(2, Discontinue, HAEMOGLOBIN)];
-            assert_eq!(see(&lab, orders).await, Handled::Ignored);
-        }
-        let expected = ["ORD-1 Platelets resulted", "ORD-2 Haemoglobin cancelled"];
         assert_eq!(lab.rows(ORDERS).await, expected);
     }
 
+    async fn an_order_that_is_gone_is_cancelled<D: Engine>(lab: Lab<D>) {
+        let lab = lab.with_catalogue().await;
+        let both = vec![order(1, New, HAEMOGLOBIN), order(2, New, PLATELETS)];
+        see(&lab, both).await;
+        let left = vec![order(2, New, PLATELETS)];
+        assert_eq!(see(&lab, left.clone()).await, Handled::Applied);
+        let expected = ["ORD-1 Haemoglobin cancelled", "ORD-2 Platelets ordered"];
+        assert_eq!(lab.rows(ORDERS).await, expected);
+        assert_eq!(see(&lab, left).await, Handled::Ignored);
+    }
+
+    async fn what_comes_after_the_result_is_for_a_person_to_see_to<D: Engine>(lab: Lab<D>) {
+        let lab = lab.with_catalogue().await;
+        let as_it_was = order(1, New, HAEMOGLOBIN);
+        see(&lab, vec![as_it_was.clone()]).await;
+        analyse(&lab).await;
+        let another = order(2, New, PLATELETS);
+        let renumbered = Order {
+            order_number: "ORD-9".to_owned(),
+            ..as_it_was.clone()
+        };
+        for (number, orders, done) in [
+            (1, vec![order(1, Revise, PLATELETS)], "changed"),
+            (1, vec![renumbered], "changed"),
+            (1, vec![order(1, Discontinue, HAEMOGLOBIN)], "cancelled"),
+            (1, vec![], "cancelled"),
+            // Another encounter has no say in it.
+            (2, vec![order(1, Revise, PLATELETS)], "changed"),
+        ] {
+            let orders = [vec![another.clone()], orders].concat();
+            let encounter = encounter(number, orders);
+            let refused = lab.apply(&worker(), &encounter).await.unwrap_err();
+            assert!(!refused.is_transient(), "{refused}");
+            let said = refused.to_string();
+            let order = uuid(2_001).to_string();
+            for named in [order.as_str(), done, "put it back", "order anew"] {
+                assert!(said.contains(named), "{named}: {said}");
+            }
+            // Nor is what came with it done by halves.
+            assert_eq!(lab.rows(ORDERS).await, ["ORD-1 Haemoglobin resulted"]);
+        }
+        let put_back = see(&lab, vec![as_it_was]).await;
+        assert_eq!(put_back, Handled::Ignored);
+    }
+
     /// The first that the lab hears of it, since it follows from the middle, say.
-    #[tokio::test]
-    async fn an_order_may_come_changed_or_cancelled() {
-        let lab = Lab::with_catalogue().await;
+    async fn an_order_may_come_changed_or_cancelled<D: Engine>(lab: Lab<D>) {
+        let lab = lab.with_catalogue().await;
         let orders = vec![order(1, Revise, HAEMOGLOBIN), order(2, Discontinue, 99)];
         assert_eq!(see(&lab, orders).await, Handled::Applied);
         let states = lab
