@@ -1,6 +1,7 @@
 //! The systems of the hospital, each of which is a process with its databases and its address.
 
 use std::fmt;
+use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener as PortHolder};
 
 use anyhow::{Context, bail};
@@ -13,6 +14,12 @@ use uuid::Uuid;
 use super::erp::OdooAddress;
 use super::{Data, emr, erp, feeds, imaging, lab};
 use crate::{stopped, with_store};
+
+/// The variable of the environment that may have the URL of PostgreSQL. Other users of this machine see the
+/// options of a process, and not its environment.
+pub const POSTGRES: &str = "HOSPITAL_POSTGRES";
+/// The one that may have the password of Odoo.
+pub const ODOO_PASSWORD: &str = "ODOO_PASSWORD";
 
 /// A system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, ValueEnum)]
@@ -204,7 +211,7 @@ async fn run_erp(settings: Settings, stop: CancellationToken) -> anyhow::Result<
     };
     let feeds = settings.data.open("erp_feeds").await?;
     if let Some(odoo) = settings.real.odoo {
-        println!("listening on nothing: the ERP is {}", odoo.url);
+        tell(&format!("listening on nothing: the ERP is {}", odoo.url));
         let options = options(odoo);
         return with_store!(feeds, feeds => erp::run(feeds, options, stop).await);
     }
@@ -237,7 +244,7 @@ async fn run_imaging(settings: Settings, stop: CancellationToken) -> anyhow::Res
     };
     let feeds = settings.data.open("imaging_feeds").await?;
     if let Some(modality) = settings.real.modality {
-        println!("listening on nothing: orders go to {modality}");
+        tell(&format!("listening on nothing: orders go to {modality}"));
         let options = options(modality);
         return with_store!(feeds, feeds => imaging::run(feeds, options, stop).await);
     }
@@ -262,8 +269,13 @@ async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
     let listener = TcpListener::bind(address)
         .await
         .with_context(|| format!("listening on {address}: see who else does, or say --any-port"))?;
-    println!("listening on {}", listener.local_addr()?);
+    tell(&format!("listening on {}", listener.local_addr()?));
     Ok(listener)
+}
+
+/// Prints a line for whoever has started this; where that has ended meanwhile, it is lost.
+fn tell(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod damage;
+mod program;
 mod run;
 
 use std::path::Path;
@@ -132,7 +134,9 @@ async fn all_agree_once_an_unknown_test_is_known() {
     let _alone = one_at_a_time().await;
     let mut run = Run::start(&["--load", "30", "--break", "order"]);
     let approver = Approver::of(&run);
-    run.say("the question", |line| line.contains("press Enter"));
+    run.say("what to do", |line| {
+        line.contains("a line to standard input")
+    });
     while approver.parked("Lab").await.unwrap() == 0 {
         tokio::time::sleep(Duration::from_millis(100)).await;
         assert!(!run.has_verdict(), "an unknown test is taken");
@@ -172,26 +176,37 @@ async fn all_agree_on_postgres() {
 }
 
 /// Every 27th row is bad, in one of several ways, until 37 are; the second line of the file has the first row.
-fn drugs(rows: usize) -> (String, Vec<usize>) {
-    let mut csv = "uuid,name,form,price\n".to_owned();
+fn drugs(rows: usize) -> (Vec<u8>, Vec<usize>) {
+    let mut csv = b"uuid,name,form,price\n".to_vec();
     let mut bad = Vec::new();
     for row in 0..rows {
         let uuid = Uuid::new_v4();
-        let good = format!("{uuid},Drug {row},Tablet,{}.{:02}", row % 500, row % 100);
+        // Behind an open quote there are quotes now, and then none.
+        let name = match row % 2 {
+            0 => format!("\"Drug {row}\""),
+            _ => format!("Drug {row}"),
+        };
+        let good = format!("{uuid},{name},Tablet,{}.{:02}", row % 500, row % 100);
         let is_bad = row % 27 == 13 && bad.len() < 37;
-        let line = match bad.len() % 5 {
-            _ if !is_bad => good,
-            0 => format!("no-uuid-{row},Drug {row},Tablet,1.00"),
-            1 => format!("{uuid},,Tablet,1.00"),
-            2 => format!("{uuid},Drug {row},Tablet,-1.00"),
-            3 => format!("{uuid},Drug {row},Tablet,cheap"),
-            _ => format!("{uuid},Drug {row}"),
+        let line = match bad.len() % 7 {
+            _ if !is_bad => good.into_bytes(),
+            0 => format!("no-uuid-{row},Drug {row},Tablet,1.00").into_bytes(),
+            1 => format!("{uuid},,Tablet,1.00").into_bytes(),
+            2 => format!("{uuid},Drug {row},Tablet,-1.00").into_bytes(),
+            3 => format!("{uuid},Drug {row},Tablet,cheap").into_bytes(),
+            4 => format!("{uuid},Drug {row}").into_bytes(),
+            5 => [
+                uuid.to_string().as_bytes(),
+                b",Comprim\xe9,Tablet,1.00".as_slice(),
+            ]
+            .concat(),
+            _ => format!("{uuid},\"Drug {row},Tablet,1.00").into_bytes(),
         };
         if is_bad {
             bad.push(row + 2);
         }
-        csv.push_str(&line);
-        csv.push('\n');
+        csv.extend(line);
+        csv.push(b'\n');
     }
     (csv, bad)
 }

@@ -17,9 +17,11 @@ use atomfeed_core::store::sql::SqlStore;
 use atomfeed_examples::hospital::documents::{
     Concept, Encounter, Order, OrderAction, OrderKind, Patient,
 };
+use atomfeed_examples::hospital::imaging::TABLES;
 use atomfeed_examples::hospital::imaging::messages::{OrderControl, Outgoing};
 use atomfeed_examples::hospital::imaging::mllp::Sender;
-use atomfeed_examples::hospital::imaging::orders::{MAKE_SENT, RadiologyOrders};
+use atomfeed_examples::hospital::imaging::orders::{Ordered, RadiologyOrders};
+use atomfeed_examples::hospital::imaging::patients::PatientsOfOrders;
 use atomfeed_examples::hospital::{Engine, make_tables};
 use axum::extract::State;
 use axum::http::{StatusCode, Uri};
@@ -111,69 +113,113 @@ impl Emr {
         Self { address, documents }
     }
 
-    fn feed(&self) -> FeedUri {
+    fn feed(&self, category: &str) -> FeedUri {
         let feed = format!(
-            "http://{}/openmrs/ws/atomfeed/encounter/recent",
+            "http://{}/openmrs/ws/atomfeed/{category}/recent",
             self.address
         );
         feed.parse().unwrap()
     }
 
-    /// Keeps an encounter and its patient, and gives the event of it.
+    /// Keeps an encounter and its patient, and gives the event of the encounter.
     fn put(&self, encounter: &Encounter, patient: &Patient) -> Event {
-        let path = |kind: &str, uuid: Uuid| format!("/openmrs/ws/rest/v1/{kind}/{uuid}");
-        let (seen, whose) = (
-            path("encounter", encounter.uuid),
-            path("patient", patient.uuid),
-        );
-        let content = format!("{seen}?v=full");
-        let mut documents = self.documents.lock().unwrap();
-        documents.insert(seen, serde_json::to_string(encounter).unwrap());
-        documents.insert(whose, serde_json::to_string(patient).unwrap());
-        Event::new(EntryId::of_event(Uuid::new_v4()), self.feed()).with_text("Encounter", content)
+        self.put_patient(patient);
+        let document = serde_json::to_string(encounter).unwrap();
+        self.keep("encounter", encounter.uuid, document)
+    }
+
+    /// Keeps a patient, and gives the event of that.
+    fn put_patient(&self, patient: &Patient) -> Event {
+        let document = serde_json::to_string(patient).unwrap();
+        self.keep("patient", patient.uuid, document)
+    }
+
+    fn keep(&self, kind: &str, uuid: Uuid, document: String) -> Event {
+        let path = format!("/openmrs/ws/rest/v1/{kind}/{uuid}");
+        let content = format!("{path}?v=full");
+        self.documents.lock().unwrap().insert(path, document);
+        let event = Event::new(EntryId::of_event(Uuid::new_v4()), self.feed(kind));
+        event.with_text(kind, content)
     }
 }
 
-/// The worker, and the database of its markers.
+/// The workers, and the database of their markers.
 struct Imaging<D: Engine> {
     emr: Emr,
     worker: RadiologyOrders,
+    patients: PatientsOfOrders,
     store: SqlStore<D>,
+}
+
+/// Whether what a worker does lasts, or the process ends just before the commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Then {
+    Commits,
+    Ends,
 }
 
 impl<D: Engine> Imaging<D> {
     async fn new(store: SqlStore<D>, pacs: &str) -> Self {
-        make_tables(&store, &[MAKE_SENT]).await.unwrap();
+        make_tables(&store, TABLES).await.unwrap();
         let emr = Emr::start().await;
-        let resources = Resources::new(&emr.feed()).unwrap();
-        let worker = RadiologyOrders::new(resources, Sender::new(pacs));
-        Self { emr, worker, store }
+        let resources = Resources::new(&emr.feed("encounter")).unwrap();
+        let pacs = Arc::new(Sender::new(pacs));
+        Self {
+            emr,
+            worker: RadiologyOrders::new(resources.clone(), Arc::clone(&pacs)),
+            patients: PatientsOfOrders::new(resources, pacs),
+            store,
+        }
     }
 
     /// Hands over the event of an encounter, as a consumer does.
     async fn hears(&self, orders: &[Order], name: &str) -> Result<Handled, WorkerError> {
-        self.hands_over(orders, name, true).await
+        self.hears_then(Then::Commits, orders, name).await
     }
 
     /// The same, and the process ends just before the commit.
     async fn hears_and_ends(&self, orders: &[Order], name: &str) -> Result<Handled, WorkerError> {
-        self.hands_over(orders, name, false).await
+        self.hears_then(Then::Ends, orders, name).await
     }
 
-    async fn hands_over(
+    async fn hears_then(
         &self,
+        then: Then,
         orders: &[Order],
         name: &str,
-        commits: bool,
     ) -> Result<Handled, WorkerError> {
-        let event = self.emr.put(&encounter(orders), &patient(name));
+        let (event, ordered) = self.fetches(orders, &patient(name)).await?;
+        self.process(&self.worker, &event, &ordered, then).await
+    }
+
+    /// What a consumer does ahead of the turn of an encounter's event.
+    async fn fetches(
+        &self,
+        orders: &[Order],
+        patient: &Patient,
+    ) -> Result<(Event, Option<Ordered>), WorkerError> {
+        let event = self.emr.put(&encounter(orders), patient);
         let prepared = PreparingWorker::<D::Connection>::prepare(&self.worker, &event).await?;
+        Ok((event, prepared))
+    }
+
+    /// Hands over the event of a patient.
+    async fn hears_of(&self, patient: &Patient, then: Then) -> Result<Handled, WorkerError> {
+        let event = self.emr.put_patient(patient);
+        let prepared = PreparingWorker::<D::Connection>::prepare(&self.patients, &event).await?;
+        self.process(&self.patients, &event, &prepared, then).await
+    }
+
+    async fn process<W: PreparingWorker<D::Connection>>(
+        &self,
+        worker: &W,
+        event: &Event,
+        prepared: &W::Prepared,
+        then: Then,
+    ) -> Result<Handled, WorkerError> {
         let mut transaction = self.store.pool().begin().await.unwrap();
-        let handled = self
-            .worker
-            .process(&event, &prepared, &mut *transaction)
-            .await?;
-        if commits {
+        let handled = worker.process(event, prepared, &mut *transaction).await?;
+        if then == Then::Commits {
             transaction.commit().await.unwrap();
         }
         Ok(handled)

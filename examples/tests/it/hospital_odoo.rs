@@ -5,6 +5,7 @@
 
 mod away;
 mod calls;
+mod early;
 mod erp;
 mod python;
 
@@ -29,8 +30,26 @@ async fn stocked<D: Engine>(store: SqlStore<D>) -> Erp<D> {
     erp
 }
 
+/// Looks up, then sells, as the worker does between fetching the encounter and moving the marker.
 async fn sell<D: Engine>(erp: &Erp<D>, encounter: &Encounter) -> Result<Handled, WorkerError> {
-    erp.workers.orders.apply(encounter.clone(), false).await
+    sell_by(&erp.workers, encounter, false).await
+}
+
+/// The same, where somebody has approved.
+async fn sell_approved<D: Engine>(erp: &Erp<D>, encounter: &Encounter) {
+    let sold = sell_by(&erp.workers, encounter, true).await;
+    assert_eq!(sold.unwrap(), Handled::Applied);
+}
+
+async fn sell_by(
+    workers: &Workers,
+    encounter: &Encounter,
+    is_approved: bool,
+) -> Result<Handled, WorkerError> {
+    match workers.orders.look_up(encounter.clone()).await? {
+        Some(sale) => workers.orders.sell(&sale, is_approved).await,
+        None => Ok(Handled::Ignored),
+    }
 }
 
 async fn what_comes_again_writes_nothing<D: Engine>(store: SqlStore<D>) {
@@ -166,8 +185,7 @@ async fn too_much_is_refused<D: Engine>(store: SqlStore<D>) {
     assert!(sell(&erp, &too_much).await.is_err());
     assert_eq!(erp.all_rows().await, before);
 
-    let orders = &erp.workers.orders;
-    orders.apply(too_much.clone(), true).await.unwrap();
+    sell_approved(&erp, &too_much).await;
     let [_, _, sold, lines] = erp.all_rows().await;
     assert_eq!(sold[0][5], Field::from(1), "it is approved");
     assert_eq!(lines[0][4], Field::from(8001));
@@ -192,7 +210,7 @@ async fn what_is_dear_from_the_start_is_sold_once_it_is_approved() {
     let erp = stocked(store).await;
     let dear = encounter(&[order(1, OrderKind::Drug, 9000)]);
     assert!(sell(&erp, &dear).await.is_err());
-    erp.workers.orders.apply(dear.clone(), true).await.unwrap();
+    sell_approved(&erp, &dear).await;
     assert_eq!(erp.lines().await, [line(&dear.orders[0], 9000)]);
 }
 

@@ -59,8 +59,13 @@ impl Program {
     /// Starts an example program that may open so many files.
     pub(crate) fn with_files(files: u32, name: &'static str, arguments: &[&str]) -> Self {
         let limited = format!("ulimit -n {files} && exec \"$0\" \"$@\"");
+        Self::by_shell(&limited, name, arguments)
+    }
+
+    /// Starts an example program as a script of the shell does, to which it is `"$0" "$@"`.
+    pub(crate) fn by_shell(script: &str, name: &'static str, arguments: &[&str]) -> Self {
         let mut command = Command::new("sh");
-        command.args(["-c", &limited]).arg(executable(name));
+        command.args(["-c", script]).arg(executable(name));
         let mut program = Self::spawned(name, command.args(arguments));
         program.stdout = Output::of(program.child.stdout.take().unwrap());
         program
@@ -99,14 +104,19 @@ impl Program {
 
     /// Asks it to end (SIGTERM).
     pub(crate) fn terminate(&self) {
+        self.signal("TERM");
+    }
+
+    /// Sends a signal: `INT`, as Ctrl-C does, or `HUP`, as a terminal that is closed.
+    pub(crate) fn signal(&self, signal: &str) {
         // Not waited for yet, so that the id is this child's even if it has ended.
         let pid = self.child.id().to_string();
         let sent = Command::new("sh")
-            .args(["-c", "kill -TERM \"$0\"", &pid])
+            .args(["-c", "kill -s \"$1\" \"$0\"", &pid, signal])
             .status();
         assert!(
             sent.unwrap().success(),
-            "SIGTERM was not sent to {}",
+            "SIG{signal} was not sent to {}",
             self.name
         );
     }

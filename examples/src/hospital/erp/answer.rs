@@ -5,27 +5,46 @@ use std::time::Duration;
 
 use atomfeed_client::WorkerError;
 use reqwest::StatusCode;
-use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::header::{HeaderMap, HeaderName, LOCATION, RETRY_AFTER};
 use serde_json::Value;
+
+/// How much is shown of what is no answer, in characters.
+const LONGEST_SHOWN: usize = 200;
 
 /// The result that an answer has, or the exception.
 pub(super) fn read_answer(body: &[u8]) -> Result<Value, OdooError> {
+    let no_odoo = || {
+        let came: String = String::from_utf8_lossy(body)
+            .chars()
+            .take(LONGEST_SHOWN)
+            .collect();
+        OdooError::NoOdoo {
+            what: format!("it answers {came:?}, which is no JSON-RPC"),
+        }
+    };
     let Ok(Value::Object(mut answer)) = serde_json::from_slice(body) else {
-        let text = String::from_utf8_lossy(body).into_owned();
-        return Err(OdooError::strange("a JSON object", &Value::String(text)));
+        return Err(no_odoo());
     };
     let Some(error) = answer.get("error").filter(|error| !error.is_null()) else {
-        // None of Python is not sent.
-        return Ok(answer.remove("result").unwrap_or_default());
+        return match answer.contains_key("jsonrpc") || answer.contains_key("result") {
+            // None of Python is not sent.
+            true => Ok(answer.remove("result").unwrap_or_default()),
+            false => Err(no_odoo()),
+        };
+    };
+    let text = |value: &Value| {
+        let text = value.as_str().filter(|text| !text.is_empty());
+        text.map(str::to_owned)
     };
     let data = &error["data"];
-    let text = |value: &Value| value.as_str().map(str::to_owned);
-    let message = text(&data["message"]).filter(|message| !message.is_empty());
+    // An error without a class is somebody else's, such as a proxy's.
+    let Some(name) = text(&data["name"]) else {
+        return Err(no_odoo());
+    };
+    let message = text(&data["message"]).or_else(|| text(&error["message"]));
     Err(OdooError::Exception {
-        name: text(&data["name"]).unwrap_or_default(),
-        message: message
-            .or_else(|| text(&error["message"]))
-            .unwrap_or_default(),
+        name,
+        message: message.unwrap_or_default(),
     })
 }
 
@@ -56,6 +75,12 @@ pub enum OdooError {
         /// When to come again, where it says.
         retry_after: Option<Duration>,
     },
+    /// Who answers is no Odoo, or one that is broken: another status, or what is no JSON-RPC. The address may
+    /// be wrong, or what is before Odoo shows a page of its own.
+    NoOdoo {
+        /// What it answers.
+        what: String,
+    },
     /// The user, the password or the database is wrong.
     NotLetIn {
         /// Who asked.
@@ -70,7 +95,7 @@ pub enum OdooError {
         /// What it says to a person.
         message: String,
     },
-    /// What came is no answer of an Odoo.
+    /// The answer of Odoo is none to what it was asked.
     Strange {
         /// What was expected, and how began what came.
         what: String,
@@ -79,18 +104,22 @@ pub enum OdooError {
 
 impl OdooError {
     /// Whether the next call would fail, too, so that a feed should wait rather than have each of its events
-    /// fail in turn: so it is with a wrong password, until somebody puts it right.
+    /// fail in turn: so it is with a wrong password or a wrong address, until somebody puts it right.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Away { .. } | Self::Busy { .. } | Self::NotLetIn { .. } => true,
-            // Odoo's database is away, or another transaction was in the way for longer than Odoo tries.
+            Self::Away { .. } | Self::Busy { .. } | Self::NoOdoo { .. } | Self::NotLetIn { .. } => {
+                true
+            }
             Self::Exception { name, .. } => matches!(
                 name.as_str(),
+                // Odoo's database is away, or another transaction was in the way for longer than Odoo tries.
                 "psycopg2.OperationalError"
                     | "psycopg2.InterfaceError"
                     | "psycopg2.errors.SerializationFailure"
                     | "psycopg2.errors.DeadlockDetected"
                     | "psycopg2.errors.LockNotAvailable"
+                    // It has no `/jsonrpc`.
+                    | "werkzeug.exceptions.NotFound"
             ),
             Self::Strange { .. } => false,
         }
@@ -101,23 +130,37 @@ impl OdooError {
     }
 
     pub(super) fn of_status(status: StatusCode, headers: &HeaderMap) -> Self {
-        if !matches!(status.as_u16(), 429 | 502 | 503 | 504) {
-            return Self::Strange {
-                what: format!("Odoo was expected to answer 200, but it was {status}"),
-            };
-        }
-        let seconds = headers
-            .get(RETRY_AFTER)
-            .and_then(|value| value.to_str().ok());
-        let seconds = seconds.and_then(|seconds| seconds.trim().parse().ok());
-        Self::Busy {
-            status,
-            retry_after: seconds.map(Duration::from_secs),
+        let header = |name: HeaderName| {
+            let value = headers.get(name)?.to_str().ok()?;
+            Some(value.trim().to_owned())
+        };
+        match status {
+            StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::BAD_GATEWAY
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::GATEWAY_TIMEOUT => {
+                let seconds = header(RETRY_AFTER).and_then(|seconds| seconds.parse().ok());
+                Self::Busy {
+                    status,
+                    retry_after: seconds.map(Duration::from_secs),
+                }
+            }
+            // What the next event asks for may be smaller.
+            StatusCode::PAYLOAD_TOO_LARGE => Self::Strange {
+                what: format!("Odoo, or what is before it, answers {status} to what it is asked"),
+            },
+            _ => {
+                let mut what = format!("it answers {status}");
+                if let Some(to) = header(LOCATION) {
+                    what.push_str(&format!(", and refers to {to}"));
+                }
+                Self::NoOdoo { what }
+            }
         }
     }
 
     pub(super) fn strange(expected: &str, came: &Value) -> Self {
-        let came: String = came.to_string().chars().take(200).collect();
+        let came: String = came.to_string().chars().take(LONGEST_SHOWN).collect();
         Self::Strange {
             what: format!("Odoo was expected to answer {expected}, but it was {came}"),
         }
@@ -131,6 +174,10 @@ impl fmt::Display for OdooError {
             Self::Busy { status, .. } => {
                 write!(f, "Odoo, or what is before it, answers {status}")
             }
+            Self::NoOdoo { what } => write!(
+                f,
+                "who is called is no Odoo, or one that is broken: {what}; see that the address is right"
+            ),
             Self::NotLetIn { user, database } => write!(
                 f,
                 "Odoo does not let in the user {user} to the database {database}: see that the password is \
@@ -190,22 +237,42 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_without_a_class_is_permanent() {
-        let error = read(json!({ "error": { "code": 404, "message": "404: Not Found" } }));
-        let error = error.unwrap_err();
-        assert!(!error.is_transient());
-        assert_eq!(error.to_string(), "Odoo says: 404: Not Found ()");
-        for body in ["<html>", "[1]", "7"] {
+    fn what_is_no_answer_of_odoo_is_waited_for() {
+        for body in [
+            "",
+            "<html>It works!</html>",
+            "[1]",
+            "7",
+            r#"{"status": "ok"}"#,
+            r#"{"error": "maintenance"}"#,
+            r#"{"jsonrpc": "2.0", "error": {"code": -32601, "message": "no such method"}}"#,
+        ] {
             let error = read_answer(body.as_bytes()).unwrap_err();
-            assert!(!error.is_transient(), "{error}");
+            assert!(matches!(error, OdooError::NoOdoo { .. }), "{error}");
+            assert!(WorkerError::from(error).is_transient(), "{body}");
+        }
+        // An answer of another kind than was asked for is one of Odoo's all the same.
+        let error = id_of(&json!({ "name": "Asha" })).unwrap_err();
+        assert!(!WorkerError::from(error).is_transient());
+    }
+
+    #[test]
+    fn none_of_python_is_a_result() {
+        for answer in [
+            json!({ "jsonrpc": "2.0", "id": 1 }),
+            json!({ "jsonrpc": "2.0", "id": 1, "error": null, "result": null }),
+            json!({ "result": null }),
+        ] {
+            assert_eq!(read(answer).unwrap(), Value::Null);
         }
     }
 
     #[test]
-    fn an_odoo_without_its_database_is_waited_for() {
+    fn an_odoo_that_can_do_nothing_now_is_waited_for() {
         for name in [
             "psycopg2.OperationalError",
             "psycopg2.errors.SerializationFailure",
+            "werkzeug.exceptions.NotFound",
         ] {
             let data = json!({ "name": name, "message": "could not serialize access" });
             let error = read(json!({ "error": { "data": data } })).unwrap_err();
@@ -222,7 +289,24 @@ mod tests {
             assert!(error.is_transient(), "{status}");
             assert_eq!(error.retry_after(), Some(Duration::from_secs(7)));
         }
-        let error = OdooError::of_status(StatusCode::NOT_FOUND, &headers);
-        assert!(!error.is_transient());
+    }
+
+    #[test]
+    fn any_other_status_is_waited_for_unless_it_is_of_what_was_asked() {
+        let headers =
+            HeaderMap::from_iter([(LOCATION, "https://www.example.org/".parse().unwrap())]);
+        for status in [301, 400, 401, 403, 404, 500] {
+            let status = StatusCode::from_u16(status).unwrap();
+            let error = WorkerError::from(OdooError::of_status(status, &headers));
+            assert!(error.is_transient(), "{error}");
+            let said = error.to_string();
+            assert!(said.contains(&format!("answers {status}")), "{said}");
+            assert!(
+                said.contains("refers to https://www.example.org/"),
+                "{said}"
+            );
+        }
+        let error = OdooError::of_status(StatusCode::PAYLOAD_TOO_LARGE, &headers);
+        assert!(!WorkerError::from(error).is_transient());
     }
 }

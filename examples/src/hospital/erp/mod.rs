@@ -16,9 +16,14 @@
 //!
 //! # A real Odoo
 //!
+//! This is written for `/jsonrpc` as Odoo 16, 17 and 18 have it. Odoo 19 still has it, and warns with each call
+//! that it is deprecated: its services `common` and `object` are to go with Odoo 22. What takes its place is
+//! JSON-2, `POST /json/2/{model}/{method}` with an API key as bearer token and arguments by their names; that
+//! changes [`Odoo`] and what it reads, and no worker.
+//!
 //! Give its address, database, user and password (or API key) as [`OdooAddress`]. The user needs the rights
 //! "Sales: Administrator" and "Contact Creation". Odoo has no [`EXTERNAL_REF`] and no [`APPROVED`]: add both,
-//! under Settings → Technical → Fields, in Studio, or with a module:
+//! under Settings → Technical → Fields (in developer mode), or with a module:
 //!
 //! ```python
 //! class SaleOrder(models.Model):
@@ -28,12 +33,25 @@
 //! class SaleOrderLine(models.Model):
 //!     _inherit = "sale.order.line"
 //!     x_external_ref = fields.Char("Order in the EMR", copy=False, index=True)
-//!     _sql_constraints = [("x_external_ref", "unique(x_external_ref)", "This order is sold already")]
+//!     # Up to Odoo 18; Odoo 19 makes no constraint of it, and leaves it at a warning in its log.
+//!     _sql_constraints = [("x_external_ref_once", "UNIQUE(x_external_ref)", "This order is sold already")]
+//!     # From Odoo 19 on, in its place:
+//!     _x_external_ref_once = models.Constraint("UNIQUE(x_external_ref)", "This order is sold already")
 //! ```
 //!
 //! Odoo lets several records have the same `ref`, `default_code` or `client_order_ref`. With a unique
 //! constraint on each, as the [stand-in](standin) has them, two integrations that are at work at once, by
-//! mistake, make no second customer.
+//! mistake, make no second customer. It can be made only while no two records are the same: see in the log, or
+//! in the database, that it is there.
+//!
+//! # A slow Odoo
+//!
+//! Odoo is called while the transaction of the marker is open. All calls for an event together have 20 s
+//! ([`Odoo::with_time_for_an_event`]); then it is undone, and the feed waits. On SQLite nobody else can write
+//! meanwhile, and who has waited for 30 s is told that the database is locked. So the four feeds take turns
+//! there, and wait for these instead. Who writes there besides has no turn, though: the console, and each feed
+//! with its signs of life. When Odoo is often that slow, keep the markers in PostgreSQL, where the feeds are
+//! worked at the same time and nobody waits for the calls of another.
 
 mod answer;
 mod odoo;
@@ -46,6 +64,7 @@ pub mod standin;
 
 use anyhow::Context;
 use atomfeed_client::{AtomFeedClients, CancellationToken};
+use atomfeed_core::store::ConsumerStore;
 use atomfeed_core::store::sql::SqlStore;
 use url::Url;
 
@@ -86,7 +105,12 @@ pub async fn run<D: Engine>(
     feeds::make_applied(&store).await?;
     let emr = Feeds::of_emr(&options.emr).context("reading the address of the EMR")?;
     let odoo = Odoo::new(options.odoo)?;
-    let mut clients = AtomFeedClients::new(4);
+    // Where one transaction writes at a time, it is better to wait for a turn than for the database.
+    let at_once = match store.writes_one_at_a_time() {
+        true => 1,
+        false => 4,
+    };
+    let mut clients = AtomFeedClients::new(at_once);
     let partners = Partners::new(odoo.clone(), emr.resources());
     emr.follow("patient", &store, partners, &mut clients)?;
     let drugs = Drugs::new(odoo.clone(), emr.resources());

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use reqwest::Client;
@@ -15,9 +15,12 @@ use url::Url;
 
 use super::answer::{OdooError, read_answer};
 
-/// How long a call may take. Workers call inside of the transaction of their marker; on SQLite, three other
-/// feeds may stand before one that waits 30 s for its turn at most.
+/// How long one call may take.
 const TIMEOUT: Duration = Duration::from_secs(8);
+
+/// How long all calls for one event may take together, if nothing else is said. Workers call inside of the
+/// transaction of their marker, and on SQLite nobody else writes meanwhile: who wants to gives up after 30 s.
+const FOR_AN_EVENT: Duration = Duration::from_secs(20);
 
 /// How long a connection is kept that nobody uses: less than servers keep theirs.
 const IDLE: Duration = Duration::from_secs(30);
@@ -48,7 +51,12 @@ impl fmt::Debug for OdooAddress {
 
 /// An Odoo. Clones share its connections and its login.
 #[derive(Debug, Clone)]
-pub struct Odoo(Arc<Inner>);
+pub struct Odoo {
+    inner: Arc<Inner>,
+    time_for_an_event: Duration,
+    /// Until when there is time for what is asked here; else as long as each call takes.
+    until: Option<Instant>,
+}
 
 #[derive(Debug)]
 struct Inner {
@@ -74,7 +82,6 @@ impl Odoo {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut http = Client::builder()
             .redirect(Policy::none())
-            .timeout(TIMEOUT)
             .pool_idle_timeout(IDLE);
         if endpoint.scheme() == "http" {
             // A machine without CA certificates speaks plain HTTP all the same.
@@ -83,13 +90,35 @@ impl Odoo {
         let http = http
             .build()
             .with_context(|| format!("preparing connections to Odoo at {endpoint}"))?;
-        Ok(Self(Arc::new(Inner {
+        let inner = Inner {
             address,
             endpoint,
             http,
             uid: AtomicI64::new(0),
             calls: AtomicI64::new(0),
-        })))
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+            time_for_an_event: FOR_AN_EVENT,
+            until: None,
+        })
+    }
+
+    /// Sets how long all calls for one event may take together; else 20 s.
+    #[must_use]
+    pub fn with_time_for_an_event(mut self, time: Duration) -> Self {
+        self.time_for_an_event = time;
+        self
+    }
+
+    /// The same Odoo, to be asked for one event: from now on there is so much time for all calls together.
+    /// What is asked later is not sent, and fails as if Odoo were away.
+    #[must_use]
+    pub fn for_an_event(&self) -> Self {
+        Self {
+            until: Instant::now().checked_add(self.time_for_an_event),
+            ..self.clone()
+        }
     }
 
     /// Calls a method of a model: `object.execute_kw`. The login is remembered, and renewed once when Odoo
@@ -112,7 +141,7 @@ impl Odoo {
         args: Value,
         kwargs: Value,
     ) -> Result<Value, OdooError> {
-        let known = self.0.uid.load(Ordering::Relaxed);
+        let known = self.inner.uid.load(Ordering::Relaxed);
         if known != 0 {
             let answer = self.execute_as(known, model, method, &args, &kwargs).await;
             match answer {
@@ -123,7 +152,7 @@ impl Odoo {
         let uid = self.authenticate().await?;
         let answer = self.execute_as(uid, model, method, &args, &kwargs).await;
         if answer.as_ref().is_err_and(OdooError::is_access_denied) {
-            self.0.uid.store(0, Ordering::Relaxed);
+            self.inner.uid.store(0, Ordering::Relaxed);
             return Err(self.not_let_in());
         }
         answer
@@ -144,11 +173,11 @@ impl Odoo {
             user,
             password,
             ..
-        } = &self.0.address;
+        } = &self.inner.address;
         let args = json!([database, user, password, {}]);
         // Odoo says `false` to who is not let in.
         let uid = self.call("common", "authenticate", args).await?.as_i64();
-        self.0.uid.store(uid.unwrap_or(0), Ordering::Relaxed);
+        self.inner.uid.store(uid.unwrap_or(0), Ordering::Relaxed);
         uid.ok_or_else(|| self.not_let_in())
     }
 
@@ -206,7 +235,7 @@ impl Odoo {
         args: &Value,
         kwargs: &Value,
     ) -> Result<Value, OdooError> {
-        let address = &self.0.address;
+        let address = &self.inner.address;
         let args = json!([
             address.database,
             uid,
@@ -220,27 +249,49 @@ impl Odoo {
     }
 
     async fn call(&self, service: &str, method: &str, args: Value) -> Result<Value, OdooError> {
+        let time = self.time_for_a_call()?;
         let body = json!({
             "jsonrpc": "2.0",
-            "id": self.0.calls.fetch_add(1, Ordering::Relaxed),
+            "id": self.inner.calls.fetch_add(1, Ordering::Relaxed),
             "method": "call",
             "params": { "service": service, "method": method, "args": args },
         });
-        let request = self.0.http.post(self.0.endpoint.clone());
-        let request = request.header(CONTENT_TYPE, "application/json");
+        let request = self.inner.http.post(self.inner.endpoint.clone());
+        let request = request
+            .header(CONTENT_TYPE, "application/json")
+            .timeout(time);
         let answer = request.body(body.to_string()).send().await;
-        let answer = answer.map_err(|error| self.away(error))?;
+        let answer = answer.map_err(|error| self.unanswered(error, time))?;
         let status = answer.status();
         if !status.is_success() {
             return Err(OdooError::of_status(status, answer.headers()));
         }
-        let body = answer.bytes().await.map_err(|error| self.away(error))?;
-        read_answer(&body)
+        let body = answer.bytes().await;
+        read_answer(&body.map_err(|error| self.unanswered(error, time))?)
     }
 
-    fn away(&self, error: reqwest::Error) -> OdooError {
+    fn time_for_a_call(&self) -> Result<Duration, OdooError> {
+        let now = Instant::now();
+        let left = self.until.map(|until| until.saturating_duration_since(now));
+        match left {
+            Some(left) if left.is_zero() => {
+                let reason = format!("{}, which is over", self.limit_of_an_event());
+                Err(self.away(reason))
+            }
+            Some(left) => Ok(left.min(TIMEOUT)),
+            None => Ok(TIMEOUT),
+        }
+    }
+
+    fn limit_of_an_event(&self) -> String {
+        let time = self.time_for_an_event;
+        format!("all that is asked for an event may take {time:?}")
+    }
+
+    fn unanswered(&self, error: reqwest::Error, time: Duration) -> OdooError {
         let mut reason = match error.is_timeout() {
-            true => format!("no answer within {} s", TIMEOUT.as_secs()),
+            true if time < TIMEOUT => format!("no answer in time: {}", self.limit_of_an_event()),
+            true => format!("no answer within {TIMEOUT:?}"),
             false => "no answer".to_owned(),
         };
         let error = error.without_url();
@@ -249,16 +300,20 @@ impl Odoo {
             reason.push_str(&format!(": {error}"));
             cause = error.source();
         }
+        self.away(reason)
+    }
+
+    fn away(&self, reason: String) -> OdooError {
         OdooError::Away {
-            url: self.0.endpoint.to_string(),
+            url: self.inner.endpoint.to_string(),
             reason,
         }
     }
 
     fn not_let_in(&self) -> OdooError {
         OdooError::NotLetIn {
-            user: self.0.address.user.clone(),
-            database: self.0.address.database.clone(),
+            user: self.inner.address.user.clone(),
+            database: self.inner.address.database.clone(),
         }
     }
 }

@@ -1,9 +1,7 @@
 //! Feed `patient` → customers (`res.partner`).
 
 use async_trait::async_trait;
-use atomfeed_client::{
-    Event, FetchContent, Handled, PreparingWorker, Resources, WorkerError, resource_key,
-};
+use atomfeed_client::{Event, FetchContent, Handled, PreparingWorker, Resources, WorkerError};
 use serde_json::json;
 
 use super::{Odoo, OdooError, Put};
@@ -22,7 +20,7 @@ impl Partners {
         Self { odoo, emr }
     }
 
-    /// Sees to it that a patient is a customer.
+    /// Sees to it that a patient is a customer, in the [time](Odoo::for_an_event) that there is for an event.
     ///
     /// # Errors
     ///
@@ -37,10 +35,14 @@ impl Partners {
         // Whether the customer is one of the best is for Odoo to count.
         let at_first = json!({ "customer_rank": 1 });
         let key = ("ref", reference.as_str());
-        self.odoo.put("res.partner", key, values, at_first).await
+        let odoo = self.odoo.for_an_event();
+        odoo.put("res.partner", key, values, at_first).await
     }
 }
 
+// The key by which events keep their order is the one that the trait gives: the path of the resource. It ends in
+// the uuid of the patient, by which the customer is searched, so that no two events search for the same one at a
+// time.
 #[async_trait]
 impl<C: ?Sized + Send + 'static> PreparingWorker<C> for Partners {
     type Prepared = Patient;
@@ -61,11 +63,6 @@ impl<C: ?Sized + Send + 'static> PreparingWorker<C> for Partners {
     ) -> Result<Handled, WorkerError> {
         self.apply(patient).await?;
         Ok(Handled::Applied)
-    }
-
-    // The path ends in the uuid of the patient, by which the customer is searched.
-    fn key(&self, event: &Event, _patient: Option<&Patient>) -> Option<String> {
-        resource_key(event)
     }
 
     fn has_other_effects(&self) -> bool {

@@ -1,9 +1,7 @@
 //! Feeds `drug` and `lab` → products (`product.product`).
 
 use async_trait::async_trait;
-use atomfeed_client::{
-    Event, FetchContent, Handled, PreparingWorker, Resources, WorkerError, resource_key,
-};
+use atomfeed_client::{Event, FetchContent, Handled, PreparingWorker, Resources, WorkerError};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -56,7 +54,7 @@ impl LabTests {
     }
 }
 
-/// A product, at a price in paise; Odoo counts in rupees.
+/// A product, at a price in paise; Odoo counts in rupees. In the time that there is for an event.
 async fn put(
     odoo: &Odoo,
     uuid: Uuid,
@@ -69,6 +67,7 @@ async fn put(
     // Somebody in the pharmacy may decide later to count what is in stock.
     let at_first = json!({ "type": kind });
     let key = ("default_code", reference.as_str());
+    let odoo = odoo.for_an_event();
     odoo.put("product.product", key, values, at_first).await
 }
 
@@ -80,7 +79,8 @@ impl<C: ?Sized + Send + 'static> PreparingWorker<C> for Drugs {
         Ok(event.fetch(&self.emr).await?.json()?)
     }
 
-    // Here and not in `prepare`, which runs ahead of the event's turn: see the customers.
+    // Here and not in `prepare`, which runs ahead of the event's turn, and by the key that the trait gives: see
+    // the customers.
     async fn process(
         &self,
         _event: &Event,
@@ -89,11 +89,6 @@ impl<C: ?Sized + Send + 'static> PreparingWorker<C> for Drugs {
     ) -> Result<Handled, WorkerError> {
         self.apply(drug).await?;
         Ok(Handled::Applied)
-    }
-
-    // The path ends in the uuid of the drug, by which the product is searched.
-    fn key(&self, event: &Event, _drug: Option<&Drug>) -> Option<String> {
-        resource_key(event)
     }
 
     fn has_other_effects(&self) -> bool {
@@ -117,11 +112,6 @@ impl<C: ?Sized + Send + 'static> PreparingWorker<C> for LabTests {
     ) -> Result<Handled, WorkerError> {
         self.apply(test).await?;
         Ok(Handled::Applied)
-    }
-
-    // The path ends in the uuid of the test, by which the product is searched.
-    fn key(&self, event: &Event, _test: Option<&LabTest>) -> Option<String> {
-        resource_key(event)
     }
 
     fn has_other_effects(&self) -> bool {

@@ -20,8 +20,9 @@ impl Odoo {
     /// Sees to it that there is a record with this reference and these values: two calls, or one where it is
     /// so already. `at_first` has the values that are Odoo's own once the record is there. Both are objects.
     ///
-    /// Between the search and what follows nobody else may do the same: the reference is the key of the
-    /// worker that calls this, and a unique constraint in Odoo settles what is left.
+    /// Between the search and what follows nobody else may do the same: the reference is in the key of the
+    /// event, by which no other one is worked at the same time, and a unique constraint in Odoo settles what
+    /// is left.
     ///
     /// # Errors
     ///

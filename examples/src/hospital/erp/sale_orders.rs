@@ -4,9 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use async_trait::async_trait;
-use atomfeed_client::{
-    Event, FetchContent, Handled, PreparingWorker, Resources, WorkerError, resource_key,
-};
+use atomfeed_client::{Event, FetchContent, Handled, PreparingWorker, Resources, WorkerError};
 use serde_json::{Map, Value, json};
 use tokio::sync::Mutex;
 use url::Url;
@@ -57,29 +55,13 @@ impl SaleOrders {
         }
     }
 
-    /// Sees to it that an encounter is sold.
-    ///
-    /// # Errors
-    ///
-    /// When Odoo does not know the patient, or a drug or test: these come by feeds of their own, and the
-    /// encounter is sold once they have come. Else as Odoo has it.
-    pub async fn apply(
-        &self,
-        encounter: Encounter,
-        is_approved: bool,
-    ) -> Result<Handled, WorkerError> {
-        match self.look_up(encounter).await? {
-            Some(sale) => self.sell(&sale, is_approved).await,
-            None => Ok(Handled::Ignored),
-        }
-    }
-
     /// Looks for customer and products, which stay the same whatever becomes of the encounter; `None` where
     /// nothing is sold. Two calls.
     ///
     /// # Errors
     ///
-    /// As [`apply`](Self::apply).
+    /// When Odoo does not know the patient, or a drug or test: these come by feeds of their own, and the
+    /// encounter is sold once they have come. Else as Odoo has it.
     pub async fn look_up(&self, encounter: Encounter) -> Result<Option<Sale>, WorkerError> {
         if sold(&encounter).next().is_none() {
             return Ok(None);
@@ -96,7 +78,7 @@ impl SaleOrders {
         };
         let partner = id_of(partner)?;
         let concepts = sold(&encounter).map(|order| order.concept.uuid);
-        let products = self.products(concepts.collect()).await?;
+        let products = products(&self.odoo, concepts.collect()).await?;
         let unknown: Vec<_> = sold(&encounter)
             .filter(|order| order.kind != OrderKind::Service)
             .filter(|order| !products.contains_key(&order.concept.uuid))
@@ -115,22 +97,22 @@ impl SaleOrders {
         }))
     }
 
-    /// Writes the sale order: two calls for a new one, two or three for one that is there.
+    /// Writes the sale order, in the [time](Odoo::for_an_event) that there is for an event. Two calls for a new
+    /// one, two or three for one that is there. Where it has services that were not there yet, up to two more
+    /// make them.
     ///
     /// # Errors
     ///
     /// As Odoo has it.
     pub async fn sell(&self, sale: &Sale, is_approved: bool) -> Result<Handled, WorkerError> {
-        let lines = self.lines(sale).await?;
+        let odoo = self.odoo.for_an_event();
+        let lines = self.lines(&odoo, sale).await?;
         let encounter = &sale.encounter;
         let domain = json!([["client_order_ref", "=", encounter.uuid]]);
         let fields = ["partner_id", APPROVED];
-        let orders = self.odoo.search_read("sale.order", domain, &fields).await?;
+        let orders = odoo.search_read("sale.order", domain, &fields).await?;
         match orders.first() {
-            Some(order) => {
-                self.revise(order, sale.partner, &lines, is_approved)
-                    .await?
-            }
+            Some(order) => revise(&odoo, order, sale.partner, &lines, is_approved).await?,
             None => {
                 let lines = lines.iter().map(|line| json!([0, 0, line.values()]));
                 let mut order = json!({
@@ -142,44 +124,14 @@ impl SaleOrders {
                 if is_approved {
                     order[APPROVED] = true.into();
                 }
-                self.odoo.create("sale.order", &[order]).await?;
+                odoo.create("sale.order", &[order]).await?;
             }
         }
         Ok(Handled::Applied)
     }
 
-    /// Writes what is different, all of it in one call. The date is Odoo's own once the order is there: it
-    /// becomes that of the confirmation.
-    async fn revise(
-        &self,
-        order: &Value,
-        partner: i64,
-        lines: &[Line],
-        is_approved: bool,
-    ) -> Result<(), OdooError> {
-        let id = id_of(order)?;
-        let domain = json!([["order_id", "=", id]]);
-        let fields = [EXTERNAL_REF, "product_id", "product_uom_qty"];
-        let rows = self.odoo.search_read("sale.order.line", domain, &fields);
-        let commands = commands(lines, &rows.await?)?;
-        let mut changed = Map::new();
-        if !commands.is_empty() {
-            changed.insert("order_line".to_owned(), commands.into());
-        }
-        if order["partner_id"][0] != partner {
-            changed.insert("partner_id".to_owned(), partner.into());
-        }
-        if is_approved && order[APPROVED] != true {
-            changed.insert(APPROVED.to_owned(), true.into());
-        }
-        if changed.is_empty() {
-            return Ok(());
-        }
-        self.odoo.write("sale.order", &[id], changed.into()).await
-    }
-
-    async fn lines(&self, sale: &Sale) -> Result<Vec<Line>, OdooError> {
-        let made = self.services(sale).await?;
+    async fn lines(&self, odoo: &Odoo, sale: &Sale) -> Result<Vec<Line>, OdooError> {
+        let made = self.services(odoo, sale).await?;
         let line = |order: &Order| -> Result<Line, OdooError> {
             let uuid = order.concept.uuid;
             let product = sale.products.get(&uuid).or_else(|| made.get(&uuid));
@@ -198,7 +150,7 @@ impl SaleOrders {
 
     /// Makes products of services that are ordered for the first time, since no feed brings them; their price
     /// is set in Odoo.
-    async fn services(&self, sale: &Sale) -> Result<HashMap<Uuid, i64>, OdooError> {
+    async fn services(&self, odoo: &Odoo, sale: &Sale) -> Result<HashMap<Uuid, i64>, OdooError> {
         let orders = sale.orders();
         let new = orders.filter(|order| !sale.products.contains_key(&order.concept.uuid));
         let names: HashMap<_, _> = new
@@ -209,10 +161,10 @@ impl SaleOrders {
         }
         let _alone = self.services.lock().await;
         // Another encounter may have brought them meanwhile.
-        let mut products = self.products(names.keys().copied().collect()).await?;
+        let mut known = products(odoo, names.keys().copied().collect()).await?;
         let (mut uuids, mut records) = (Vec::new(), Vec::new());
         for (uuid, name) in names {
-            if !products.contains_key(&uuid) {
+            if !known.contains_key(&uuid) {
                 uuids.push(uuid);
                 records.push(json!({
                     "default_code": uuid, "name": name, "type": "service", "list_price": 0.0,
@@ -220,24 +172,52 @@ impl SaleOrders {
             }
         }
         if !records.is_empty() {
-            let ids = self.odoo.create("product.product", &records).await?;
-            products.extend(uuids.into_iter().zip(ids));
+            let ids = odoo.create("product.product", &records).await?;
+            known.extend(uuids.into_iter().zip(ids));
         }
-        Ok(products)
+        Ok(known)
     }
+}
 
-    /// The products that there are, by the uuids of what they are of.
-    async fn products(&self, concepts: HashSet<Uuid>) -> Result<HashMap<Uuid, i64>, OdooError> {
-        let domain = json!([["default_code", "in", concepts]]);
-        let rows = self
-            .odoo
-            .search_read("product.product", domain, &["default_code"]);
-        let product = |row: &Value| {
-            let uuid = row["default_code"].as_str()?.parse::<Uuid>().ok()?;
-            Some(id_of(row).map(|id| (uuid, id)))
-        };
-        rows.await?.iter().filter_map(product).collect()
+/// Writes what is different, all of it in one call. The date is Odoo's own once the order is there: it becomes
+/// that of the confirmation.
+async fn revise(
+    odoo: &Odoo,
+    order: &Value,
+    partner: i64,
+    lines: &[Line],
+    is_approved: bool,
+) -> Result<(), OdooError> {
+    let id = id_of(order)?;
+    let domain = json!([["order_id", "=", id]]);
+    let fields = [EXTERNAL_REF, "product_id", "product_uom_qty"];
+    let rows = odoo.search_read("sale.order.line", domain, &fields);
+    let commands = commands(lines, &rows.await?)?;
+    let mut changed = Map::new();
+    if !commands.is_empty() {
+        changed.insert("order_line".to_owned(), commands.into());
     }
+    if order["partner_id"][0] != partner {
+        changed.insert("partner_id".to_owned(), partner.into());
+    }
+    if is_approved && order[APPROVED] != true {
+        changed.insert(APPROVED.to_owned(), true.into());
+    }
+    if changed.is_empty() {
+        return Ok(());
+    }
+    odoo.write("sale.order", &[id], changed.into()).await
+}
+
+/// The products that there are, by the uuids of what they are of.
+async fn products(odoo: &Odoo, concepts: HashSet<Uuid>) -> Result<HashMap<Uuid, i64>, OdooError> {
+    let domain = json!([["default_code", "in", concepts]]);
+    let rows = odoo.search_read("product.product", domain, &["default_code"]);
+    let product = |row: &Value| {
+        let uuid = row["default_code"].as_str()?.parse::<Uuid>().ok()?;
+        Some(id_of(row).map(|id| (uuid, id)))
+    };
+    rows.await?.iter().filter_map(product).collect()
 }
 
 /// Whether a person has edited the event to say that what it costs is fine: `…/encounter/…?v=full&approved=yes`.
@@ -250,6 +230,7 @@ fn is_approved(event: &Event) -> bool {
     })
 }
 
+// The key is the one that the trait gives: the path of the encounter, by whose uuid the sale order is searched.
 #[async_trait]
 impl<C: ?Sized + Send + 'static> PreparingWorker<C> for SaleOrders {
     type Prepared = Option<Sale>;
@@ -264,7 +245,7 @@ impl<C: ?Sized + Send + 'static> PreparingWorker<C> for SaleOrders {
 
     // Written is in the event's turn, so that an older state never comes after a newer one, and an event that
     // is parked behind another does not overtake it. The transaction of the marker is open meanwhile: it is on
-    // a database of our own that Odoo does not wait for, and the client of Odoo gives up in time.
+    // a database of our own that Odoo does not wait for, and there is a limit to what all calls take together.
     async fn process(
         &self,
         event: &Event,
@@ -275,11 +256,6 @@ impl<C: ?Sized + Send + 'static> PreparingWorker<C> for SaleOrders {
             Some(sale) => self.sell(sale, is_approved(event)).await,
             None => Ok(Handled::Ignored),
         }
-    }
-
-    // The path ends in the uuid of the encounter, by which the sale order is searched.
-    fn key(&self, event: &Event, _sale: Option<&Option<Sale>>) -> Option<String> {
-        resource_key(event)
     }
 
     fn has_other_effects(&self) -> bool {

@@ -1,5 +1,6 @@
 //! The console over the databases of all systems, on this machine alone.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -16,16 +17,28 @@ use crate::with_store;
 
 const MOUNT: &str = "/atomfeed-console";
 
+/// Who signs in.
+const USER: &str = "admin";
+
 /// A console that is served.
-#[derive(Debug)]
 pub(super) struct Desk {
     /// Where.
-    pub(super) url: String,
+    url: String,
+    password: String,
     task: JoinHandle<()>,
 }
 
+// Without the password.
+impl fmt::Debug for Desk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Desk")
+            .field("url", &self.url)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Desk {
-    /// Serves a console, and says where it is, and with which password, which is made up.
+    /// Serves a console, with a password that is made up.
     pub(super) async fn open(
         address: SocketAddr,
         databases: &Databases,
@@ -37,7 +50,7 @@ impl Desk {
              this machine alone, such as 127.0.0.1:9080"
         );
         let password = Uuid::new_v4().simple().to_string();
-        let users: UserList = UserList::line("admin", Role::Operate, &password)?.parse()?;
+        let users: UserList = UserList::line(USER, Role::Operate, &password)?.parse()?;
         let mut console = Console::new(users).with_insecure_cookies();
         let Databases {
             emr,
@@ -56,15 +69,28 @@ impl Desk {
         }
         let listener = TcpListener::bind(address)
             .await
-            .with_context(|| format!("--console {address}: see who listens there"))?;
+            .with_context(|| {
+                format!(
+                    "--console {address}: see who listens there; --console ADDR takes another port, and \
+                     --any-port, without --console, any that is free"
+                )
+            })?;
         let url = format!("http://{}{MOUNT}/", listener.local_addr()?);
-        println!("console: {url} sign in as admin with {password}");
         let limits = ServerLimits::default()
             .with_body_bytes(64 << 20)
             .with_stop_time(Duration::from_secs(5));
         let server = FeedServer::new(console.into_router(MOUNT)).with_limits(limits);
         let task = tokio::spawn(async move { server.run(listener, stop).await });
-        Ok(Self { url, task })
+        Ok(Self {
+            url,
+            password,
+            task,
+        })
+    }
+
+    /// Where it is, and how one gets in.
+    pub(super) fn whereabouts(&self) -> String {
+        format!("{} sign in as {USER} with {}", self.url, self.password)
     }
 
     /// Waits until it is served no longer.

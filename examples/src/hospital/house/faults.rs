@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::databases::{Databases, number};
 use super::supervisor::Supervisor;
 use crate::hospital::system::System;
 
@@ -14,7 +15,7 @@ const TURNS: usize = 2;
 /// For how long a system is away without which the day does not go on, at least and at most.
 const AWAY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
 
-/// Kills each system (SIGKILL) in turn, spread over a day of so many events.
+/// Kills each system (SIGKILL) in turn, spread over a day of so many events; not one that is down anyway.
 pub(super) async fn kill_in_turn(
     supervisor: &Supervisor,
     events: usize,
@@ -26,7 +27,11 @@ pub(super) async fn kill_in_turn(
         let Some(put) = reached(&mut progress, events * (kill + 1) / (kills + 1)).await else {
             return;
         };
-        println!("the {system} is killed; {put} of {events} events are put");
+        if supervisor.is_down(system) {
+            say!("the {system} is down, and is not killed; {put} of {events} events are put");
+            continue;
+        }
+        say!("the {system} is killed; {put} of {events} events are put");
         supervisor.kill(system).await;
     }
 }
@@ -42,7 +47,7 @@ pub(super) async fn take_down(
     let Some(put) = reached(&mut progress, events / 3).await else {
         return;
     };
-    println!("the {system} is down; {put} of {events} events are put");
+    say!("the {system} is down; {put} of {events} events are put");
     supervisor.take_down(system).await;
     let put = match system {
         // Without it nothing is put: it is away for as long as the first third took.
@@ -52,7 +57,7 @@ pub(super) async fn take_down(
         }
         _ => reached(&mut progress, events * 2 / 3).await.unwrap_or(put),
     };
-    println!("the {system} comes back; {put} of {events} events are put");
+    say!("the {system} comes back; {put} of {events} events are put");
     supervisor.bring_back(system).await;
 }
 
@@ -62,9 +67,14 @@ async fn reached(progress: &mut watch::Receiver<usize>, events: usize) -> Option
     Some(*put)
 }
 
-/// Says now and then how many events are put, until all are.
-pub(super) async fn say(events: usize, mut progress: watch::Receiver<usize>, every: Duration) {
-    let mut said = 0;
+/// Says now and then how many events are put, until all are, and how many are parked.
+pub(super) async fn say(
+    events: usize,
+    mut progress: watch::Receiver<usize>,
+    every: Duration,
+    databases: &Databases,
+) {
+    let mut said = (0, String::new());
     loop {
         let all = async {
             // Fails when the day has ended before.
@@ -74,9 +84,32 @@ pub(super) async fn say(events: usize, mut progress: watch::Receiver<usize>, eve
             return;
         }
         let put = *progress.borrow();
-        if put != said {
-            println!("{put} of {events} events are put");
-            said = put;
+        if put != said.0 {
+            say!("{put} of {events} events are put");
+            said.0 = put;
+        }
+        // Fails when a database is busy: then it is said the next time.
+        if let Ok(parked) = parked(databases).await
+            && parked != said.1
+        {
+            match parked.is_empty() {
+                true => say!("nothing is parked any more"),
+                false => say!("{parked}"),
+            }
+            said.1 = parked;
         }
     }
+}
+
+/// How many events each system has parked: `lab: 1 parked, ERP: 12 parked`.
+async fn parked(databases: &Databases) -> anyhow::Result<String> {
+    let mut parked = Vec::new();
+    for system in System::ALL {
+        let count = "SELECT COUNT(*) FROM failed_events";
+        let count = number(databases.of_consumer(system), count).await?;
+        if count > 0 {
+            parked.push(format!("{system}: {count} parked"));
+        }
+    }
+    Ok(parked.join(", "))
 }

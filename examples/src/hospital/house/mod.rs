@@ -3,6 +3,17 @@
 //!
 //! `day` puts into the EMR what `plan` says, while `faults` go on; `counts` tell when all of it was applied, and
 //! `agreement` compares what is there then. `supervisor` looks after the processes, and `desk` is the console.
+//! `mends` says what a person is to do about what is broken on purpose.
+
+/// Prints a line; where nobody reads any more (`| head`), it is lost.
+macro_rules! say {
+    ($($words:tt)*) => {{
+        use std::io::Write as _;
+
+        // Fails when standard output is closed.
+        let _ = writeln!(std::io::stdout(), $($words)*);
+    }};
+}
 
 mod agreement;
 mod counts;
@@ -11,30 +22,34 @@ mod day;
 mod desk;
 mod faults;
 mod measured;
+mod mends;
 mod plan;
+mod process;
+mod settings;
 mod supervisor;
 
-use std::ffi::OsString;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use atomfeed_client::CancellationToken;
 use chrono::Utc;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{OnceCell, watch};
+use tokio::time::sleep;
+use url::Url;
 
 use self::agreement::Agreement;
 use self::counts::{Counts, Wait};
 use self::databases::Databases;
 use self::desk::Desk;
 use self::measured::Lags;
+use self::mends::Mends;
 use self::plan::{Plan, WITH_UNKNOWN_TEST, Wishes};
+pub use self::settings::Settings;
 use self::supervisor::Supervisor;
-use super::documents::LabTest;
 use super::emr::{EmrClient, Rejected};
-use super::system::{Addresses, RealSystems, System};
-use super::{Data, feeds};
+use super::feeds;
+use super::system::System;
 
 /// How long the EMR may be away while something is put.
 const EMR_AWAY: Duration = Duration::from_secs(300);
@@ -42,51 +57,11 @@ const EMR_AWAY: Duration = Duration::from_secs(300);
 /// How often it is said how many events are put.
 const SAY_EVERY: Duration = Duration::from_secs(5);
 
-/// What a hospital is made of.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// Where its databases are.
-    pub data: Data,
-    /// Where its systems listen.
-    pub addresses: Addresses,
-    /// Where the console listens.
-    pub console: SocketAddr,
-    /// What there is in the place of stand-ins.
-    pub real: RealSystems,
-    /// How long nothing may get better before it is given up that all will agree.
-    pub patience: Duration,
-}
+/// How often it is looked whether something has changed since all was compared.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-impl Settings {
-    /// Where a system is, or what is in its place.
-    fn place(&self, system: System) -> String {
-        let real = match system {
-            System::Erp => self.real.odoo.as_ref().map(|odoo| odoo.url.to_string()),
-            System::Imaging => self.real.modality.clone(),
-            System::Emr | System::Lab => None,
-        };
-        real.unwrap_or_else(|| self.addresses.of(system).to_string())
-    }
-
-    /// The options by which a system is told of all that: a process of this program.
-    fn options(&self, system: System) -> anyhow::Result<Vec<OsString>> {
-        let mut options = self.data.options().to_vec();
-        let mut add = |name: &str, value: String| options.extend([name.to_owned(), value]);
-        add("--listen", self.addresses.of(system).to_string());
-        add("--emr", self.addresses.url(System::Emr)?.into());
-        add("--lab", self.addresses.url(System::Lab)?.into());
-        if let Some(odoo) = &self.real.odoo {
-            add("--odoo", odoo.url.to_string());
-            add("--odoo-database", odoo.database.clone());
-            add("--odoo-user", odoo.user.clone());
-            add("--odoo-password", odoo.password.clone());
-        }
-        if let Some(modality) = &self.real.modality {
-            add("--modality", modality.clone());
-        }
-        Ok(options.into_iter().map(OsString::from).collect())
-    }
-}
+/// How long a person may take, in the end: longer than anybody looks on.
+const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// What a day is to be like.
 #[derive(Debug, Clone, Copy, Default)]
@@ -113,50 +88,79 @@ pub struct House {
     client: EmrClient,
     desk: Desk,
     stop: CancellationToken,
+    emr: Url,
     patience: Duration,
-    /// So many events there were in the beginning.
-    before: i64,
+    is_looked_at: bool,
+    mends: Mends,
+    /// So many events there were in the beginning, once that has been asked for.
+    before: OnceCell<i64>,
     /// So many more there are to be.
     expected: usize,
     /// When the first of these was put, in milliseconds since 1970.
     begun: Option<i64>,
+    /// How far the systems were when all was compared last.
+    compared: watch::Sender<Counts>,
 }
 
 impl House {
     /// Starts all systems, each as a process of this program, and the console. They end with this process,
-    /// whatever becomes of it.
+    /// whatever becomes of it. `None` when it is to end before all have started.
     ///
     /// # Errors
     ///
     /// When a database cannot be opened, or a system or the console cannot be started.
-    pub async fn open(settings: &Settings) -> anyhow::Result<Self> {
+    pub async fn open(
+        settings: &Settings,
+        end: &CancellationToken,
+    ) -> anyhow::Result<Option<Self>> {
         let Settings {
             data,
             addresses,
             real,
             ..
         } = settings;
-        let databases = Databases::open(data, real).await?;
-        databases.follow(addresses).await?;
-        let before = databases.events().await?;
+        let databases = async {
+            let databases = Databases::open(data, real).await?;
+            databases.follow(addresses).await?;
+            anyhow::Ok(databases)
+        };
+        let Some(databases) = end.run_until_cancelled(databases).await else {
+            return Ok(None);
+        };
+        let databases = databases?;
+        let emr = addresses.url(System::Emr)?;
+        let client = EmrClient::new(emr.clone())?.with_patience(EMR_AWAY);
+        let starts = System::ALL.map(|system| settings.start(system));
+        let starts = starts.into_iter().collect::<Result<Vec<_>, _>>()?;
         let stop = CancellationToken::new();
         let desk = Desk::open(settings.console, &databases, stop.clone()).await?;
-        let supervisor = Supervisor::start(|system| settings.options(system)).await?;
+        let supervisor = match Supervisor::start(starts, end).await {
+            Ok(Some(supervisor)) => supervisor,
+            failed => {
+                stop.cancel();
+                desk.closed().await;
+                return failed.map(|_| None);
+            }
+        };
         for system in System::ALL {
-            println!("{system}: {}", settings.place(system));
+            say!("{system}: {}", settings.place(system));
         }
-        let client = EmrClient::new(addresses.url(System::Emr)?)?.with_patience(EMR_AWAY);
-        Ok(Self {
+        say!("console: {}", desk.whereabouts());
+        Ok(Some(Self {
             databases,
             supervisor,
             client,
             desk,
             stop,
+            emr,
             patience: settings.patience,
-            before,
+            is_looked_at: settings.is_looked_at,
+            mends: Mends::default(),
+            before: OnceCell::new(),
             expected: 0,
             begun: None,
-        })
+            compared: watch::Sender::new(Counts::default()),
+        }))
     }
 
     /// Uploads a file of drugs to the EMR, and says which of its rows were left out, and why.
@@ -165,16 +169,17 @@ impl House {
     ///
     /// When the file cannot be read, or is refused as a whole.
     pub async fn upload_drugs(&mut self, file: &Path) -> anyhow::Result<()> {
-        let csv = std::fs::read(file)
-            .with_context(|| format!("reading --drugs {}", file.display()))?;
+        let csv =
+            std::fs::read(file).with_context(|| format!("reading --drugs {}", file.display()))?;
+        self.before().await?;
         self.begun
             .get_or_insert_with(|| Utc::now().timestamp_millis());
         let uploaded = self.client.upload_drugs(csv).await;
         let uploaded = uploaded.with_context(|| format!("uploading {}", file.display()))?;
         for Rejected { line, reason } in &uploaded.rejected {
-            println!("line {line}: {reason}");
+            say!("line {line}: {reason}");
         }
-        println!(
+        say!(
             "drugs: {} imported, {} known already, {} left out",
             uploaded.imported,
             uploaded.unchanged,
@@ -198,6 +203,7 @@ impl House {
             !day.with_unknown_test || events >= WITH_UNKNOWN_TEST,
             "--break order: a day of {WITH_UNKNOWN_TEST} events, at least, has room for it"
         );
+        self.before().await?;
         let plan = Plan::of(Wishes {
             events,
             before: self.databases.events().await?,
@@ -205,9 +211,10 @@ impl House {
             with_unknown_test: day.with_unknown_test,
         });
         self.expected += events;
-        if let Some(test) = plan.unknown_test.clone() {
-            self.mend_when_asked(test);
-        }
+        self.mends = Mends::of(&plan, &self.databases);
+        let patience = (!self.is_looked_at).then_some(self.patience);
+        self.mends.say(&self.desk, &self.emr, patience);
+        self.mends.hear(&self.client);
         let (shows, progress) = watch::channel(0);
         let kills = async {
             if day.with_kills {
@@ -223,43 +230,25 @@ impl House {
             day::live(plan, &self.client, day.rate, shows),
             kills,
             outage,
-            faults::say(events, progress.clone(), SAY_EVERY),
+            faults::say(events, progress.clone(), SAY_EVERY, &self.databases),
         );
         self.begun.get_or_insert(begun?.timestamp_millis());
-        println!("all of {events} events are put, or follow from what is");
+        say!("all of {events} events are put, or follow from what is");
         Ok(())
     }
 
-    /// Says how the order of an unknown test can be mended, and mends it when asked.
-    fn mend_when_asked(&self, test: LabTest) {
-        println!(
-            "one lab order is of a test that neither lab nor ERP was told of: {}. They park it, which {}failed \
-             shows; all others flow. To mend it press Enter: the EMR then tells of the test, and what is parked is \
-             tried again within a minute, or when you ask for it there",
-            test.name, self.desk.url
-        );
-        let (asks, asked) = oneshot::channel();
-        // No task: a runtime would wait for it in the end.
-        std::thread::spawn(move || {
-            let mut line = String::new();
-            if std::io::stdin()
-                .read_line(&mut line)
-                .is_ok_and(|read| read > 0)
-            {
-                // Fails when nobody waits any more.
-                let _ = asks.send(());
+    /// How many events there were in the beginning: before anything is put. What an earlier run has left is still
+    /// to make some, and is waited for.
+    async fn before(&self) -> anyhow::Result<i64> {
+        let before = self.before.get_or_try_init(|| async {
+            if self.databases.events().await? == 0 {
+                return Ok(0);
             }
+            let patience = self.patience;
+            let counts = Wait { patience }.until_at_rest(&self.databases).await?;
+            anyhow::Ok(counts.published())
         });
-        let client = self.client.clone();
-        tokio::spawn(async move {
-            if asked.await.is_err() {
-                return;
-            }
-            match client.put_lab_test(&test).await {
-                Ok(_) => println!("the EMR has told of the test {}", test.name),
-                Err(error) => eprintln!("hospital: telling of {}: {error:#}", test.name),
-            }
-        });
+        Ok(*before.await?)
     }
 
     /// Waits until everything was applied everywhere, compares what all systems have, and prints what came of
@@ -269,56 +258,97 @@ impl House {
     ///
     /// When a database cannot be read.
     pub async fn prove(&self) -> anyhow::Result<bool> {
-        let wait = Wait {
-            expected: self.before + i64::try_from(self.expected)?,
-            patience: self.patience,
-        };
+        let before = self.before().await?;
+        let all = before + i64::try_from(self.expected)?;
+        let patience = self.patience;
+        let is_first = *self.compared.borrow() == Counts::default();
         let (agreement, events) = loop {
-            let counts = wait.until_settled(&self.databases).await?;
-            let events = usize::try_from(counts.published() - self.before).unwrap_or(0);
-            let agreement = Agreement::read(&self.databases, self.expected, events).await?;
+            let settled = Wait { patience }.until_settled(&self.databases, all);
+            let counts = settled.await?;
+            let events = usize::try_from(counts.published() - before).unwrap_or(0);
+            // What people do after the day makes events, too, and nobody knows how many.
+            let expected = match is_first {
+                true => self.expected,
+                false => self.expected.max(events),
+            };
+            let agreement = Agreement::read(&self.databases, expected, events).await?;
             // Else something has gone on while it was read.
             if Counts::read(&self.databases).await? == counts {
+                self.compared.send_replace(counts);
                 break (agreement, events);
             }
         };
-        println!("\n{agreement}");
+        say!("\n{agreement}");
         if let Some(since) = self.begun {
             let flows = agreement.flows();
-            println!("{}", Lags::since(since, flows));
+            say!("{}", Lags::since(since, flows));
             if let Some(a_second) = measured::a_second(events, since, flows) {
-                println!("{a_second:.1} events a second through the whole hospital");
+                say!("{a_second:.1} events a second through the whole hospital");
             }
         }
         if let Some(memory) = measured::memory(&self.supervisor) {
-            println!("{memory}");
+            say!("{memory}");
         }
         for difference in agreement.differences() {
-            println!("{difference}");
+            say!("{difference}");
         }
-        let differences = agreement.count();
-        match differences {
-            0 => println!("all systems agree: {events} events, 0 differences"),
-            _ => println!("not in agreement: {events} events, {differences} differences"),
+        say!("{}", agreement.verdict(events));
+        Ok(agreement.count() == 0)
+    }
+
+    /// The same, but what is broken on purpose may take however long until somebody has mended it.
+    ///
+    /// # Errors
+    ///
+    /// As [`prove`](Self::prove).
+    pub async fn prove_once_mended(&mut self) -> anyhow::Result<bool> {
+        if !self.mends.is_empty() {
+            let patience = std::mem::replace(&mut self.patience, FOR_EVER);
+            let proved = tokio::select! {
+                proved = self.prove() => Some(proved),
+                () = self.mends.made(&self.databases) => None,
+            };
+            self.patience = patience;
+            self.mends = Mends::default();
+            if let Some(proved) = proved {
+                return proved;
+            }
         }
-        Ok(differences == 0)
+        self.prove().await
+    }
+
+    /// Waits until something has changed since all was compared last.
+    pub async fn until_news(&self) {
+        loop {
+            sleep(LOOK_EVERY).await;
+            // Fails when a database is busy: then it is seen the next time.
+            let counts = Counts::read(&self.databases).await;
+            if counts.is_ok_and(|counts| counts != *self.compared.borrow()) {
+                return;
+            }
+        }
     }
 
     /// Says what there is to look at while the hospital goes on.
-    pub fn say_what_to_look_at(&self, emr: SocketAddr) {
+    pub fn say_what_to_look_at(&self) {
         let (user, password) = (feeds::USER, feeds::PASSWORD);
-        println!(
+        say!(
             "
-the hospital goes on until Ctrl-C. Look at
-  the console   {}
-  a feed        curl -c cookies -u {user}:{password} http://{emr}/openmrs/ws/rest/v1/session
-                curl -b cookies http://{emr}/openmrs/ws/atomfeed/encounter/recent
-and then break things, and see that nothing gets lost:
-  --break erp|lab|emr|imaging   a system is down for a third of the day
-  --break order                 a lab order that the lab cannot take, until somebody mends it
-  --over-limit 5                sales that the ERP refuses until a person approves of them in the console
-  --load 2000 --kill            each system is killed, again and again, while there is much to do",
-            self.desk.url
+the hospital goes on until Ctrl-C, and compares anew what all have when something has changed. Look at
+  the console  {}
+  a feed       curl -u {user}:{password} {}openmrs/ws/atomfeed/encounter/recent
+and then break things, and see that nothing gets lost. End this one first:
+  cargo run --example hospital -- --break erp
+    a system is down for a third of the day: erp, lab, emr or imaging
+  cargo run --example hospital -- --break order
+    a lab order that the lab cannot take, until somebody mends it
+  cargo run --example hospital -- --over-limit 5
+    sales that the ERP refuses until somebody approves of them in the console: under ERP, open the event, choose
+    \"Edit and retry\", and have its content end in &approved=yes
+  cargo run --example hospital -- --load 2000 --kill
+    each system is killed, again and again, while there is much to do",
+            self.desk.whereabouts(),
+            self.emr
         );
     }
 

@@ -1,31 +1,29 @@
 //! A day in the hospital as a plan: who is registered, and what is ordered for whom, in which order. It follows
 //! from a few numbers alone, and makes so many events, no more and no fewer.
 
+mod changes;
 mod dice;
 mod names;
 mod orders;
+mod stock;
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
-use uuid::Uuid;
 
 use self::dice::Dice;
-use self::names::{DRUGS, EXAMINATIONS, FAMILY, GIVEN, SERVICES, STRENGTHS, TESTS, VILLAGES};
+use self::names::{EXAMINATIONS, FAMILY, GIVEN, SERVICES, VILLAGES};
 use self::orders::{concept, known, revise, takes};
+use self::stock::Stock;
 use crate::hospital::documents::{
     Concept, Drug, Encounter, LabTest, Order, OrderAction, OrderKind, Patient,
 };
+use crate::hospital::erp::standin::LIMIT;
 
-/// So many steps are taken at once. All that is of one patient is in one lane, in order.
+/// So many steps are taken at once. All that is of one patient is in one lane, in order, and so is all that is of
+/// one drug or test.
 pub(super) const LANES: usize = 4;
-
-/// From so many events on, a day has drugs and tests.
-const WITH_STOCK: usize = 10;
 
 /// From so many events on, a day can have an order of an unknown test.
 pub(super) const WITH_UNKNOWN_TEST: usize = 8;
-
-/// A sale of more than so many paise is over the limit of the ERP.
-const LIMIT: i64 = 10_000_000;
 
 /// When the first patient of a day is seen, in seconds since 1970.
 const MORNING: i64 = 1_767_583_800;
@@ -53,6 +51,8 @@ pub(super) struct Plan {
     pub(super) steps: Vec<Step>,
     /// The test that was not told of; to do so makes an event, too.
     pub(super) unknown_test: Option<LabTest>,
+    /// So many encounters have a sale over the limit.
+    pub(super) over_limit: usize,
 }
 
 /// Something that the EMR is told.
@@ -87,6 +87,7 @@ impl Plan {
             stock,
             steps: planner.steps,
             unknown_test: planner.unknown_test,
+            over_limit: planner.over_limit,
         }
     }
 }
@@ -97,13 +98,16 @@ struct Planner {
     dice: Dice,
     left: usize,
     steps: Vec<Step>,
-    drugs: Vec<Drug>,
-    tests: Vec<LabTest>,
-    patients: Vec<Uuid>,
+    stock: Stock,
+    /// As the EMR was told last.
+    patients: Vec<Patient>,
     /// Encounters of which orders may be changed, and their lanes.
     open: Vec<(usize, Encounter)>,
     encounters: usize,
+    over_limit: usize,
     orders: usize,
+    /// So many patients, drugs and tests were changed.
+    changes: usize,
     unknown_test: Option<LabTest>,
 }
 
@@ -124,12 +128,13 @@ impl Planner {
             dice,
             left: wishes.events.saturating_sub(for_unknown),
             steps: Vec::new(),
-            drugs: Vec::new(),
-            tests: Vec::new(),
+            stock: Stock::default(),
             patients: Vec::new(),
             open: Vec::new(),
             encounters: 0,
+            over_limit: 0,
             orders: 0,
+            changes: 0,
             unknown_test,
         }
     }
@@ -143,68 +148,27 @@ impl Planner {
         });
     }
 
-    fn take_stock(&mut self) {
-        let events = self.wishes.events;
-        if events < WITH_STOCK {
-            return;
-        }
-        for number in 0..(events / 40).clamp(2, 50) {
-            let (name, form) = DRUGS[number % DRUGS.len()];
-            let strength = STRENGTHS[(number + number / DRUGS.len()) % STRENGTHS.len()];
-            let drug = Drug {
-                uuid: self.dice.uuid("drug", number),
-                name: format!("{name} {strength}"),
-                form: form.to_owned(),
-                price: 50 + self.dice.roll(9_950) as i64,
-            };
-            self.drugs.push(drug.clone());
-            self.take(number % LANES, 1, Document::Drug(drug));
-        }
-        for number in 0..(events / 40).clamp(3, 20) {
-            let (name, unit) = TESTS[number % TESTS.len()];
-            // Each fourth is a panel of the two before it.
-            let is_panel = number % 4 == 2;
-            let members = self.tests.iter().rev().take(2).map(|test| test.uuid);
-            let test = LabTest {
-                members: if is_panel {
-                    members.collect()
-                } else {
-                    Vec::new()
-                },
-                uuid: self.dice.uuid("test", number),
-                name: match is_panel {
-                    true => format!("Panel {}", number / 4 + 1),
-                    false => name.to_owned(),
-                },
-                unit: match is_panel {
-                    true => String::new(),
-                    false => unit.to_owned(),
-                },
-                price: 5_000 + self.dice.roll(150_000) as i64,
-            };
-            self.tests.push(test.clone());
-            // In one lane: a panel comes after its tests.
-            self.take(0, 1, Document::LabTest(test));
-        }
-    }
-
     fn go_on(&mut self) {
         if self.patients.is_empty() {
             return self.register();
         }
-        let has_stock = !self.drugs.is_empty();
+        let has_stock = !self.stock.is_empty();
         let roll = self.dice.roll(100);
         match roll {
-            0..30 => self.register(),
-            30..52 if has_stock => self.see(OrderKind::Drug),
-            52..60 if has_stock && self.left >= 3 => self.see(OrderKind::Lab),
-            60..72 => self.see(OrderKind::Radiology),
-            72..92 => {
+            0..26 => self.register(),
+            26..31 => self.change_patient(),
+            31..50 if has_stock => self.see(OrderKind::Drug),
+            50..53 if has_stock => self.change_price(),
+            53..60 if has_stock && self.left >= 3 => self.see(OrderKind::Lab),
+            60..62 if has_stock => self.take_back(),
+            62..64 if has_stock => self.rename_test(),
+            64..74 => self.see(OrderKind::Radiology),
+            74..93 => {
                 let action = match roll {
-                    72..84 => OrderAction::Revise,
+                    74..85 => OrderAction::Revise,
                     _ => OrderAction::Discontinue,
                 };
-                if !self.change(action) {
+                if !self.change_order(action) {
                     self.see(OrderKind::Service);
                 }
             }
@@ -226,7 +190,7 @@ impl Planner {
             birthdate: birthdate.unwrap_or_default(),
             village: (*self.dice.of(&VILLAGES)).to_owned(),
         };
-        self.patients.push(patient.uuid);
+        self.patients.push(patient.clone());
         self.take(number % LANES, 1, Document::Patient(patient));
         if number == 0
             && let Some(test) = self.unknown_test.clone()
@@ -241,7 +205,8 @@ impl Planner {
 
     /// A patient is seen, and something is ordered.
     fn see(&mut self, kind: OrderKind) {
-        let is_over_limit = self.is_over_limit() && !self.drugs.is_empty();
+        let is_over_limit = self.is_over_limit() && !self.stock.is_empty();
+        self.over_limit += usize::from(is_over_limit);
         let kind = match is_over_limit {
             true => OrderKind::Drug,
             false => kind,
@@ -267,16 +232,25 @@ impl Planner {
         self.take(lane, events, Document::Encounter(encounter));
     }
 
+    /// The lab is to do something, and it is cancelled before the EMR tells anybody: there is no result.
+    fn take_back(&mut self) {
+        let patient = self.dice.roll(self.patients.len());
+        let mut order = self.order_of(OrderKind::Lab, false);
+        order.action = OrderAction::Discontinue;
+        let (lane, encounter) = self.encounter(patient, vec![order]);
+        self.take(lane, 1, Document::Encounter(encounter));
+    }
+
     /// Whether the next encounter is to have a sale over the limit: they are spread evenly.
     fn is_over_limit(&self) -> bool {
-        let by = |encounters: usize| (encounters * self.wishes.over_limit.min(100) + 50) / 100;
-        by(self.encounters + 1) > by(self.encounters)
+        let percent = self.wishes.over_limit.min(100);
+        self.over_limit < ((self.encounters + 1) * percent + 50) / 100
     }
 
     fn order_of(&mut self, kind: OrderKind, is_over_limit: bool) -> Order {
         let (concept, quantity) = match kind {
             OrderKind::Drug => {
-                let drug = self.dice.of(&self.drugs);
+                let drug = self.dice.of(&self.stock.to_order);
                 let quantity = match is_over_limit {
                     true => LIMIT / drug.price + 1,
                     false => 1 + self.dice.roll(30) as i64,
@@ -284,7 +258,7 @@ impl Planner {
                 (concept(drug.uuid, &drug.name), quantity)
             }
             OrderKind::Lab => {
-                let test = self.dice.of(&self.tests);
+                let test = self.dice.of(&self.stock.tests);
                 (concept(test.uuid, &test.name), 1)
             }
             OrderKind::Radiology => (known(self.dice.of::<&str>(&EXAMINATIONS)), 1),
@@ -311,7 +285,7 @@ impl Planner {
         self.encounters += 1;
         let encounter = Encounter {
             uuid: self.dice.uuid("encounter", number),
-            patient_uuid: self.patients[patient],
+            patient_uuid: self.patients[patient].uuid,
             encounter_datetime: DateTime::<Utc>::UNIX_EPOCH
                 + TimeDelta::seconds(MORNING + number as i64),
             orders,
@@ -321,7 +295,7 @@ impl Planner {
     }
 
     /// Changes or cancels an order of one of the last encounters, if there is one to be changed.
-    fn change(&mut self, action: OrderAction) -> bool {
+    fn change_order(&mut self, action: OrderAction) -> bool {
         let recent = self.open.len().min(100);
         let from = self.open.len() - recent;
         for _try in 0..recent.min(5) {

@@ -1,28 +1,19 @@
-//! Systems as processes: each is started, listened to, started again when it dies, and ended in the end.
+//! Who looks after the systems: each is started, started again when it dies, and ended in the end.
 
-use std::ffi::OsString;
-use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
-use tokio::io::{AsyncBufRead, AsyncBufReadExt, BufReader};
-use tokio::process::{Child, ChildStdin, Command};
+use atomfeed_client::CancellationToken;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::Instant;
 
+use super::process::{Process, Start, complain};
 use crate::hospital::system::System;
-
-/// How long a system may take until it listens.
-const STARTS_WITHIN: Duration = Duration::from_secs(60);
-
-/// How long a system may take to end before it is killed.
-const ENDS_WITHIN: Duration = Duration::from_secs(20);
 
 /// How soon one that has died is started again.
 const STARTS_AGAIN: Duration = Duration::from_secs(1);
 
-/// All systems, each a process of this executable.
+/// All systems, each a process.
 #[derive(Debug)]
 pub(super) struct Supervisor(Vec<Supervised>);
 
@@ -31,58 +22,67 @@ pub(super) struct Supervisor(Vec<Supervised>);
 struct Supervised {
     system: System,
     orders: mpsc::Sender<Order>,
-    pid: watch::Receiver<Option<u32>>,
+    state: watch::Receiver<State>,
     task: JoinHandle<()>,
 }
 
 /// What is to be done with a process.
 #[derive(Debug, Clone, Copy)]
 enum Order {
-    /// It is killed on the spot, and started again.
+    /// It is killed on the spot, and started again unless it is down.
     Kill,
-    /// It is killed on the spot.
+    /// It is killed on the spot, and is down.
     TakeDown,
-    /// It is started again.
+    /// It is down no longer.
     BringBack,
     /// It ends by itself, and so does the task.
     End,
 }
 
+/// How it is with a system.
+#[derive(Debug, Clone, Copy)]
+struct State {
+    /// Whether it is to be there.
+    is_wanted: bool,
+    /// The process that listens.
+    pid: Option<u32>,
+}
+
 impl Supervisor {
-    /// Starts all systems with these arguments, one after the other, and waits until each listens.
+    /// Starts systems, one after the other, and waits until each listens. `None` when they are to end before all
+    /// have started; those that have are ended then, as they are when one cannot be started.
     pub(super) async fn start(
-        arguments: impl Fn(System) -> anyhow::Result<Vec<OsString>> + Send,
-    ) -> anyhow::Result<Self> {
-        let mut all = Vec::new();
-        for system in System::ALL {
-            let start = Start {
-                system,
-                arguments: arguments(system)?,
+        starts: Vec<Start>,
+        end: &CancellationToken,
+    ) -> anyhow::Result<Option<Self>> {
+        let mut all = Self(Vec::new());
+        for start in starts {
+            let started = end.run_until_cancelled(start.now()).await;
+            let failed = match started {
+                Some(Ok(process)) => {
+                    all.0.push(Supervised::over(start, process));
+                    continue;
+                }
+                Some(Err(error)) => Err(error),
+                None => Ok(None),
             };
-            let process = start.now().await?;
-            let (orders, receiver) = mpsc::channel(4);
-            let (shows, pid) = watch::channel(process.child.id());
-            let task = tokio::spawn(look_after(start, process, receiver, shows));
-            all.push(Supervised {
-                system,
-                orders,
-                pid,
-                task,
-            });
+            all.end().await;
+            return failed;
         }
-        Ok(Self(all))
+        Ok(Some(all))
     }
 
-    /// Kills a system (SIGKILL), and waits until it listens again.
+    /// Kills a system (SIGKILL), and waits until it listens again, or is down.
     pub(super) async fn kill(&self, system: System) {
         let Some(supervised) = self.of(system) else {
             return;
         };
-        let before = *supervised.pid.borrow();
+        let mut state = supervised.state.clone();
+        let before = state.borrow().pid;
         supervised.order(Order::Kill).await;
-        let is_another = |now: &Option<u32>| now.is_some() && *now != before;
+        let is_over = |now: &State| !now.is_wanted || (now.pid.is_some() && now.pid != before);
         // Fails when the task has ended: then nobody waits.
-        let _ = supervised.pid.clone().wait_for(is_another).await;
+        let _ = state.wait_for(is_over).await;
     }
 
     /// Kills a system, which stays away.
@@ -99,10 +99,16 @@ impl Supervisor {
         }
     }
 
+    /// Whether a system was taken down, and not brought back.
+    pub(super) fn is_down(&self, system: System) -> bool {
+        let supervised = self.of(system);
+        supervised.is_some_and(|supervised| !supervised.state.borrow().is_wanted)
+    }
+
     /// The processes that there are.
     pub(super) fn pids(&self) -> Vec<(System, u32)> {
         let pids = self.0.iter().map(|supervised| {
-            let pid = *supervised.pid.borrow();
+            let pid = supervised.state.borrow().pid;
             Some((supervised.system, pid?))
         });
         pids.flatten().collect()
@@ -125,94 +131,25 @@ impl Supervisor {
 }
 
 impl Supervised {
+    /// Looks after a process that was started so.
+    fn over(start: Start, process: Process) -> Self {
+        let system = start.system;
+        let (orders, receiver) = mpsc::channel(4);
+        let (shows, state) = watch::channel(State {
+            is_wanted: true,
+            pid: process.id(),
+        });
+        Self {
+            system,
+            orders,
+            state,
+            task: tokio::spawn(look_after(start, process, receiver, shows)),
+        }
+    }
+
     async fn order(&self, order: Order) {
         // Fails when the task has ended: then there is no process either.
         let _ = self.orders.send(order).await;
-    }
-}
-
-/// How a system is started.
-#[derive(Debug)]
-struct Start {
-    system: System,
-    arguments: Vec<OsString>,
-}
-
-/// A process. It ends when its standard input does, and so with this one, whatever becomes of it.
-#[derive(Debug)]
-struct Process {
-    child: Child,
-    stdin: Option<ChildStdin>,
-}
-
-impl Start {
-    /// Starts it, and waits until it listens.
-    async fn now(&self) -> anyhow::Result<Process> {
-        let system = self.system;
-        let executable = std::env::current_exe().context("looking for this program itself")?;
-        let mut command = Command::new(executable);
-        command
-            .args(["--as", system.option()])
-            .args(&self.arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true);
-        // Ctrl-C is for the parent alone, which then ends all in order.
-        #[cfg(unix)]
-        command.process_group(0);
-        let mut child = command
-            .spawn()
-            .with_context(|| format!("starting the {system}"))?;
-        let stdin = child.stdin.take();
-        if let Some(stderr) = child.stderr.take() {
-            tokio::spawn(pass_on(system, BufReader::new(stderr)));
-        }
-        let stdout = child.stdout.take().context("its output is not there")?;
-        let mut lines = BufReader::new(stdout);
-        let mut line = String::new();
-        match timeout(STARTS_WITHIN, lines.read_line(&mut line)).await {
-            Err(_) => bail!("the {system} does not listen after {STARTS_WITHIN:?}"),
-            Ok(read) => read.with_context(|| format!("listening to the {system}"))?,
-        };
-        if !line.starts_with("listening on ") {
-            let status = child.wait().await?;
-            ensure!(
-                !line.is_empty(),
-                "the {system} has ended ({status}) instead of listening: see above what it said"
-            );
-            bail!("the {system} said {line:?} instead of where it listens, and ended ({status})");
-        }
-        tokio::spawn(pass_on(system, lines));
-        Ok(Process { child, stdin })
-    }
-}
-
-/// Writes what a system says to standard error, with its name in front.
-async fn pass_on(system: System, mut output: impl AsyncBufRead + Unpin + Send) {
-    let mut line = Vec::new();
-    while output
-        .read_until(b'\n', &mut line)
-        .await
-        .is_ok_and(|read| read > 0)
-    {
-        eprintln!("{system}: {}", String::from_utf8_lossy(&line).trim_end());
-        line.clear();
-    }
-}
-
-impl Process {
-    async fn kill(mut self) {
-        // Fails when it has ended by itself, and that is fine.
-        let _ = self.child.kill().await;
-    }
-
-    async fn end(mut self, system: System) {
-        self.stdin = None;
-        if timeout(ENDS_WITHIN, self.child.wait()).await.is_err() {
-            eprintln!("hospital: the {system} does not end, and is killed");
-            self.kill().await;
-        }
     }
 }
 
@@ -220,7 +157,7 @@ impl Process {
 enum Next {
     Order(Option<Order>),
     Died(String),
-    Start,
+    Started(anyhow::Result<Box<Process>>),
 }
 
 /// Keeps a system running, or not, as it is told.
@@ -228,41 +165,44 @@ async fn look_after(
     start: Start,
     process: Process,
     mut orders: mpsc::Receiver<Order>,
-    pid: watch::Sender<Option<u32>>,
+    shows: watch::Sender<State>,
 ) {
     let system = start.system;
     let mut process = Some(process);
     let mut is_wanted = true;
+    let mut not_before = Instant::now();
     loop {
         let next = match &mut process {
             Some(process) => tokio::select! {
                 order = orders.recv() => Next::Order(order),
-                status = process.child.wait() => Next::Died(match status {
-                    Ok(status) => status.to_string(),
-                    Err(error) => error.to_string(),
-                }),
+                status = process.ended() => Next::Died(status),
             },
-            None if is_wanted => Next::Start,
+            None if is_wanted => tokio::select! {
+                order = orders.recv() => Next::Order(order),
+                started = start.not_before(not_before) => Next::Started(started.map(Box::new)),
+            },
             None => Next::Order(orders.recv().await),
         };
         match next {
-            Next::Start => match start.now().await {
-                Ok(started) => process = Some(started),
-                Err(error) => {
-                    eprintln!("hospital: {error:#}; it is tried again");
-                    sleep(STARTS_AGAIN).await;
-                }
-            },
+            Next::Started(Ok(started)) => process = Some(*started),
+            Next::Started(Err(error)) => {
+                complain(&format!("hospital: {error:#}; it is tried again"));
+                not_before = Instant::now() + STARTS_AGAIN;
+            }
             Next::Died(status) => {
-                eprintln!("hospital: the {system} has died ({status}), and is started again");
+                complain(&format!(
+                    "hospital: the {system} has died ({status}), and is started again"
+                ));
                 process = None;
-                sleep(STARTS_AGAIN).await;
+                not_before = Instant::now() + STARTS_AGAIN;
             }
             Next::Order(Some(order @ (Order::Kill | Order::TakeDown))) => {
                 if let Some(process) = process.take() {
                     process.kill().await;
                 }
-                is_wanted = matches!(order, Order::Kill);
+                if matches!(order, Order::TakeDown) {
+                    is_wanted = false;
+                }
             }
             Next::Order(Some(Order::BringBack)) => is_wanted = true,
             Next::Order(Some(Order::End) | None) => {
@@ -272,6 +212,114 @@ async fn look_after(
                 return;
             }
         }
-        pid.send_replace(process.as_ref().and_then(|process| process.child.id()));
+        let pid = process.as_ref().and_then(Process::id);
+        shows.send_replace(State { is_wanted, pid });
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::path::Path;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// How long anything may take before the test fails: less than a system may take to start.
+    const PATIENCE: Duration = Duration::from_secs(40);
+
+    /// A system that is a script of the shell, to which `$0` is a file.
+    fn start(system: System, script: &str, file: &Path) -> Start {
+        Start {
+            system,
+            program: "sh".into(),
+            arguments: vec!["-c".into(), script.into(), file.into()],
+            environment: Vec::new(),
+        }
+    }
+
+    async fn started(start: Start) -> Supervisor {
+        let started = Supervisor::start(vec![start], &CancellationToken::new()).await;
+        started.unwrap().unwrap()
+    }
+
+    const LISTENS: &str = "echo listening on nothing; exec cat";
+
+    #[tokio::test]
+    async fn what_is_down_stays_down_when_it_is_killed() {
+        let supervisor = started(start(System::Erp, LISTENS, Path::new(""))).await;
+        let supervised = supervisor.of(System::Erp).unwrap();
+        let mut state = supervised.state.clone();
+        assert!(!supervisor.is_down(System::Erp));
+        supervisor.take_down(System::Erp).await;
+        let is_down = state.wait_for(|now| !now.is_wanted);
+        drop(timeout(PATIENCE, is_down).await.unwrap().unwrap());
+        assert!(supervisor.is_down(System::Erp));
+
+        supervised.order(Order::Kill).await;
+        timeout(PATIENCE, state.changed()).await.unwrap().unwrap();
+        assert!(supervisor.is_down(System::Erp));
+        // Nor does anybody wait for it.
+        timeout(PATIENCE, supervisor.kill(System::Erp))
+            .await
+            .unwrap();
+
+        supervisor.bring_back(System::Erp).await;
+        let is_back = state.wait_for(|now| now.pid.is_some());
+        drop(timeout(PATIENCE, is_back).await.unwrap().unwrap());
+        supervisor.end().await;
+    }
+
+    #[tokio::test]
+    async fn a_system_that_is_killed_comes_back_as_another_process() {
+        let supervisor = started(start(System::Lab, LISTENS, Path::new(""))).await;
+        let before = supervisor.pids();
+        timeout(PATIENCE, supervisor.kill(System::Lab))
+            .await
+            .unwrap();
+        let after = supervisor.pids();
+        assert_eq!((before.len(), after.len()), (1, 1));
+        assert_ne!(before, after);
+        supervisor.end().await;
+    }
+
+    #[tokio::test]
+    async fn what_is_being_started_can_be_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let only_once = "if [ -e \"$0\" ]; then exec cat; fi; touch \"$0\"; \
+                         echo listening on nothing; exec cat";
+        let file = folder.path().join("started");
+        let supervisor = started(start(System::Lab, only_once, &file)).await;
+        let supervised = supervisor.of(System::Lab).unwrap();
+        supervised.order(Order::Kill).await;
+        let mut state = supervised.state.clone();
+        let is_dead = state.wait_for(|now| now.pid.is_none());
+        drop(timeout(PATIENCE, is_dead).await.unwrap().unwrap());
+        timeout(PATIENCE, supervisor.end()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn who_has_started_is_ended_when_the_next_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let [ended, begun] = ["ended", "begun"].map(|name| folder.path().join(name));
+        let first = "echo listening on nothing; cat; touch \"$0\"";
+        let never = "touch \"$0\"; exec cat";
+        let starts = vec![
+            start(System::Emr, first, &ended),
+            start(System::Lab, never, &begun),
+        ];
+        let end = CancellationToken::new();
+        let ending = async {
+            while !begun.exists() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            end.cancel();
+        };
+        let both = async { tokio::join!(Supervisor::start(starts, &end), ending) };
+        let (started, ()) = timeout(PATIENCE, both).await.unwrap();
+        assert!(started.unwrap().is_none());
+        assert!(ended.exists());
     }
 }

@@ -142,13 +142,19 @@ impl Acknowledgement {
 
     /// Whether it is of this message. A refusal may name none, where the receiver could not read the id.
     pub fn is_of(&self, message: &Outgoing) -> bool {
-        self.of == message.id || (self.of.is_empty() && !self.is_accepted())
+        let is_refusal = !self.is_accepted() && !self.is_kept();
+        self.of == message.id || (self.of.is_empty() && is_refusal)
     }
 
-    /// Whether the receiver has taken the message, by itself (AA) or into its keeping (CA, of the enhanced
-    /// mode).
+    /// Whether the receiver has done what the message says (AA).
     pub fn is_accepted(&self) -> bool {
-        matches!(self.code.as_str(), "AA" | "CA")
+        self.code == "AA"
+    }
+
+    /// Whether the receiver has taken the message into its keeping, and has not looked at it yet (CA, of the
+    /// enhanced mode): whether it accepts it comes later.
+    pub fn is_kept(&self) -> bool {
+        self.code == "CA"
     }
 
     /// `AA`, `AE`, `AR`, or of the enhanced mode `CA`, `CE`, `CR`.
@@ -360,7 +366,15 @@ mod tests {
             "field missing"
         );
         assert_eq!(read("MSA|AE|7").reason(), "it gives no reason");
-        assert!(read("MSA|CA|7").is_accepted());
+        let message = told("Asha Verma", 1, OrderControl::New, "");
+        let kept = read("MSA|CA|7");
+        assert!(kept.is_kept() && !kept.is_accepted());
+        for refused in ["AE", "AR", "CE", "CR", "XX"] {
+            let refused = read(&format!("MSA|{refused}|"));
+            assert!(!refused.is_kept() && !refused.is_accepted());
+            assert!(refused.is_of(&message), "there is no other");
+        }
+        assert!(!read("MSA|CA|").is_of(&message), "nobody knows of which");
         assert!(Acknowledgement::read("MSH|^~\\&|X||||||ADT^A01|1").is_err());
         assert!(Acknowledgement::read("hello").is_err());
     }

@@ -77,6 +77,12 @@ impl Connection {
 }
 
 /// Sends messages to a PACS, one after the other over one connection, and waits until each is acknowledged.
+///
+/// Messages leave MSH-15 and MSH-16 empty: in this original mode of HL7 there is one acknowledgement, AA, AE or
+/// AR, on the same connection, which every receiver can give. Some are set to the enhanced mode all the same,
+/// whatever a message asks for, and say at first that they keep it (CA). That is not taken for the end: an AE
+/// that followed would be heard by nobody. So what comes after it is waited for, too. A receiver that never says
+/// more than CA is to be set to the original mode, and the error says so.
 #[derive(Debug)]
 pub struct Sender {
     address: String,
@@ -94,19 +100,20 @@ impl Sender {
         }
     }
 
-    /// Sets how long a message may wait for its acknowledgement; else 10 s.
+    /// Sets how long a message may wait for its acknowledgement, the last one where it gets two; else 10 s.
     #[must_use]
     pub fn with_patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
     }
 
-    /// Sends a message, and returns when it is accepted.
+    /// Sends a message, and returns when it is accepted (AA).
     ///
     /// # Errors
     ///
-    /// Permanent when it is refused, with what the acknowledgement says. Transient when no acknowledgement
-    /// comes: it is not known then whether the message has arrived, and it is to be sent again as it is.
+    /// Permanent when it is refused (AE, AR, and CE or CR of the enhanced mode), with what the acknowledgement
+    /// says. Transient when no acknowledgement comes, or none after CA: it is not known then whether the message
+    /// has arrived, or what has become of it, and it is to be sent again as it is.
     ///
     /// # Cancel safety
     ///
@@ -135,7 +142,7 @@ impl Sender {
         // Put back only after an acknowledgement, so that no later message meets what is left of this one.
         let mut place = self.connection.lock().await;
         if let Some(mut kept) = place.take() {
-            match self.in_time(acknowledged(&mut kept, message)).await {
+            match self.acknowledged(&mut kept, message).await {
                 Ok(answer) => {
                     *place = Some(kept);
                     return Ok(answer);
@@ -151,9 +158,30 @@ impl Sender {
             .in_time(TcpStream::connect(self.address.as_str()))
             .await?;
         let mut connection = Connection::over(stream);
-        let answer = self.in_time(acknowledged(&mut connection, message)).await?;
+        let answer = self.acknowledged(&mut connection, message).await?;
         *place = Some(connection);
         Ok(answer)
+    }
+
+    /// Sends a message, and waits for what becomes of it.
+    async fn acknowledged(
+        &self,
+        connection: &mut Connection,
+        message: &Outgoing,
+    ) -> io::Result<Acknowledgement> {
+        let mut is_kept = false;
+        let answer = self.in_time(acknowledged(connection, message, &mut is_kept));
+        let answer = answer.await;
+        answer.map_err(|error| match is_kept {
+            true => io::Error::new(
+                error.kind(),
+                format!(
+                    "it keeps the message (CA), and does not say what becomes of it: {error}; if it never \
+                     does, set it to acknowledge with AA, AE or AR alone"
+                ),
+            ),
+            false => error,
+        })
     }
 
     async fn in_time<T: Send>(
@@ -170,19 +198,21 @@ impl Sender {
     }
 }
 
-/// Sends a message, and waits for its own acknowledgement. Another one may come before: in enhanced mode a
-/// message is acknowledged twice.
+/// Sends a message, and waits for its own acknowledgement. Others may come before: of another message, or that
+/// the receiver keeps this one, which is noted.
 async fn acknowledged(
     connection: &mut Connection,
     message: &Outgoing,
+    is_kept: &mut bool,
 ) -> io::Result<Acknowledgement> {
     connection.write(message.text()).await?;
     while let Some(answer) = connection.read().await? {
         match Acknowledgement::read(&String::from_utf8_lossy(&answer)) {
-            Ok(answer) if answer.is_of(message) => return Ok(answer),
-            Ok(answer) => {
-                tracing::debug!(?answer, "passing over what acknowledges another message")
+            Ok(answer) if !answer.is_of(message) => {
+                tracing::debug!(?answer, "passing over what acknowledges another message");
             }
+            Ok(answer) if answer.is_kept() => *is_kept = true,
+            Ok(answer) => return Ok(answer),
             Err(error) => tracing::warn!(%error, "passing over what is no acknowledgement"),
         }
     }

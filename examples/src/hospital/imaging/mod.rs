@@ -1,22 +1,32 @@
-//! Imaging: tells a PACS of every radiology order that the EMR publishes, as HL7 v2.5 (ORM^O01) over MLLP.
+//! Imaging: tells a PACS of every radiology order that the EMR publishes, and of whom it is for, as HL7 v2.5
+//! (ORM^O01) over MLLP.
 //!
-//! [`orders`] is the worker, [`messages`] what it sends and gets back. [`hl7`] and [`mllp`](self::mllp) are how
-//! that is written and sent. [`receiver`] stands in for the PACS.
+//! [`orders`] and [`patients`] are the workers of the feeds `encounter` and `patient`, [`messages`] what they send
+//! and get back. [`hl7`] and [`mllp`](self::mllp) are how that is written and sent. [`receiver`] stands in for
+//! the PACS.
 
 pub mod hl7;
 pub mod messages;
 pub mod mllp;
 pub mod orders;
+pub mod patients;
 pub mod receiver;
+mod sent;
+
+use std::sync::Arc;
 
 use atomfeed_client::{AtomFeedClients, CancellationToken};
 use atomfeed_core::store::sql::SqlStore;
 use url::Url;
 
 use self::mllp::Sender;
-use self::orders::{MAKE_SENT, RadiologyOrders};
+use self::orders::RadiologyOrders;
+use self::patients::PatientsOfOrders;
 use super::feeds::{Feeds, make_applied};
 use super::{Engine, make_tables};
+
+/// Statements that make the tables of both workers.
+pub const TABLES: &[&str] = &[sent::MAKE, sent::MAKE_INDEX, patients::MAKE];
 
 /// Where the others are.
 #[derive(Debug, Clone)]
@@ -27,7 +37,7 @@ pub struct Options {
     pub modality: String,
 }
 
-/// Follows the encounters of the EMR until `stop` is cancelled.
+/// Follows the encounters and the patients of the EMR until `stop` is cancelled.
 ///
 /// # Errors
 ///
@@ -38,11 +48,15 @@ pub async fn run<D: Engine>(
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     make_applied(&store).await?;
-    make_tables(&store, &[MAKE_SENT]).await?;
+    make_tables(&store, TABLES).await?;
     let feeds = Feeds::of_emr(&options.emr)?;
-    let worker = RadiologyOrders::new(feeds.resources(), Sender::new(options.modality));
+    let pacs = Arc::new(Sender::new(options.modality));
+    // One at a time: both send over the same connection, with a transaction open.
     let mut clients = AtomFeedClients::new(1);
-    feeds.follow("encounter", &store, worker, &mut clients)?;
+    let orders = RadiologyOrders::new(feeds.resources(), Arc::clone(&pacs));
+    feeds.follow("encounter", &store, orders, &mut clients)?;
+    let patients = PatientsOfOrders::new(feeds.resources(), pacs);
+    feeds.follow("patient", &store, patients, &mut clients)?;
     clients.run(stop).await;
     Ok(())
 }

@@ -16,18 +16,18 @@ use crate::hospital::{Engine, Field, Sql, make_tables};
 const MAKE_STUDIES: &str = "CREATE TABLE IF NOT EXISTS studies (
     order_number TEXT PRIMARY KEY, patient_identifier TEXT NOT NULL, patient_name TEXT NOT NULL,
     concept_uuid TEXT NOT NULL, concept_name TEXT NOT NULL, state TEXT NOT NULL,
-    control TEXT NOT NULL, messages BIGINT NOT NULL)";
+    message_id TEXT NOT NULL, messages BIGINT NOT NULL)";
 
 /// Takes what the message before has not said already: a message that comes again changes nothing.
 const TAKE: &str =
     "INSERT INTO studies (order_number, patient_identifier, patient_name, concept_uuid,
-        concept_name, state, control, messages)
+        concept_name, state, message_id, messages)
     VALUES ($1, $2, $3, $4, $5, $6, $7, 1)
     ON CONFLICT (order_number) DO UPDATE SET patient_identifier = excluded.patient_identifier,
         patient_name = excluded.patient_name, concept_uuid = excluded.concept_uuid,
         concept_name = excluded.concept_name, state = excluded.state,
-        control = excluded.control, messages = studies.messages + 1
-    WHERE studies.control <> excluded.control";
+        message_id = excluded.message_id, messages = studies.messages + 1
+    WHERE studies.message_id <> excluded.message_id";
 
 /// Takes orders until `stop` is cancelled.
 ///

@@ -5,14 +5,14 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use atomfeed_client::{Handled, PreparingWorker};
-use atomfeed_examples::hospital::documents::{OrderAction, OrderKind};
+use atomfeed_examples::hospital::documents::{OrderAction, OrderKind, Patient};
 use atomfeed_examples::hospital::imaging::messages::Outgoing;
 use atomfeed_examples::hospital::imaging::mllp::Sender;
 use sqlx::SqliteConnection;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 
-use super::{encounter, framed, message, next_message, on_a_file, order, patient};
+use super::{Then, encounter, framed, message, next_message, on_a_file, order, patient};
 use crate::programs::PATIENCE;
 
 /// A PACS that answers each message, by its id, with packets.
@@ -186,6 +186,7 @@ async fn what_the_pacs_refuses_is_permanent_and_sent_again_as_it_was() {
         ("AE", "|no such room\\F\\bed", "no such room|bed"),
         ("AR", "\rERR|||207|E||||no bed", "no bed"),
         ("CE", "", "no reason"),
+        ("CR", "|no such kind", "no such kind"),
         ("XX", "", "no reason"),
     ] {
         *answers.lock().unwrap() = (code, behind);
@@ -198,8 +199,78 @@ async fn what_the_pacs_refuses_is_permanent_and_sent_again_as_it_was() {
     let handled = imaging.hears(&orders, "Asha Verma").await.unwrap();
     assert_eq!(handled, Handled::Applied);
     let ids = pacs.ids();
-    assert_eq!(ids.len(), 5);
+    assert_eq!(ids.len(), 6);
     assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+}
+
+#[tokio::test]
+async fn what_the_pacs_keeps_and_then_refuses_is_permanent() {
+    let pacs = Pacs::start(|id| {
+        let refused = acknowledgement("AE", id, "|no such room");
+        vec![acknowledgement("CA", id, ""), refused]
+    });
+    let pacs = pacs.await;
+    let (imaging, _folder) = on_a_file(&pacs.address).await;
+    let orders = [order(1, OrderAction::New, "Chest X-ray")];
+    // What was refused is not taken for told.
+    for _again in 0..2 {
+        let error = imaging.hears(&orders, "Asha Verma").await.unwrap_err();
+        assert!(!error.is_transient(), "{error}");
+        let said = error.to_string();
+        assert!(said.contains("AE: no such room"), "{said}");
+    }
+    assert_eq!(pacs.ids().len(), 2);
+    assert_eq!(pacs.connections(), 1);
+}
+
+#[tokio::test]
+async fn what_the_pacs_keeps_and_says_no_more_of_is_transient() {
+    let pacs = Pacs::closing(|id| vec![acknowledgement("CA", id, "")]).await;
+    let sender = Sender::new(&pacs.address).with_patience(PATIENCE);
+    let error = sender.send(&message(1)).await.unwrap_err();
+    assert!(error.is_transient(), "{error}");
+    let said = error.to_string();
+    assert!(said.contains("it keeps the message (CA)"), "{said}");
+}
+
+#[tokio::test]
+async fn all_that_a_message_says_of_a_patient_is_told_when_it_changes() {
+    let pacs = Pacs::start(|id| vec![acknowledgement("AA", id, "")]).await;
+    let (imaging, _folder) = on_a_file(&pacs.address).await;
+    let orders = [order(1, OrderAction::New, "Chest X-ray")];
+    imaging.hears(&orders, "Asha Verma").await.unwrap();
+    let mut patient = patient("Asha Verma");
+    let changes: [fn(&mut Patient); 5] = [
+        |patient| patient.identifier = "GAN200002".to_owned(),
+        |patient| patient.name = "Asha Sahu".to_owned(),
+        |patient| patient.gender = "O".to_owned(),
+        |patient| patient.birthdate = "1981-03-01".parse().unwrap(),
+        // No message says that.
+        |patient| patient.village = "Dhamtari".to_owned(),
+    ];
+    for change in changes {
+        change(&mut patient);
+        imaging.hears_of(&patient, Then::Commits).await.unwrap();
+    }
+    let messages = pacs.messages.lock().unwrap();
+    let body = |message: &String| message.split_once('\r').unwrap().1.to_owned();
+    let told: Vec<_> = messages.iter().map(body).collect();
+    let xray = "||00000000-0000-0000-0000-000000000007^Chest X-ray";
+    let expected = [
+        ("GAN200001^^^EMR||Verma^Asha||19800229|F", "NW"),
+        ("GAN200002^^^EMR||Verma^Asha||19800229|F", "XO"),
+        ("GAN200002^^^EMR||Sahu^Asha||19800229|F", "XO"),
+        ("GAN200002^^^EMR||Sahu^Asha||19800229|O", "XO"),
+        ("GAN200002^^^EMR||Sahu^Asha||19810301|O", "XO"),
+    ];
+    let expected: Vec<_> = expected
+        .map(|(whose, control)| {
+            format!(
+                "PID|1||{whose}\rORC|{control}|ORD-1|||||1||20240301080102+0000\rOBR|1|ORD-1{xray}\r"
+            )
+        })
+        .into();
+    assert_eq!(told, expected);
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{Imaging, framed, message, next_message, order};
+use super::{Imaging, Then, framed, message, next_message, order, patient};
 use crate::databases::{Empty, Kind};
 use crate::emr::sqlite;
 
@@ -90,22 +90,74 @@ async fn the_life_of_an_order<D: Engine>(feeds: SqlStore<D>, pacs: SqlStore<D>) 
     assert_eq!(studies(&pacs).await, expected);
 }
 
+/// Runs a case on each database that there is, with one for the workers and one for the PACS.
+macro_rules! on_each_database {
+    ($case:ident) => {
+        for kind in [Kind::Sqlite, Kind::Postgres] {
+            let (Some(feeds), Some(pacs)) = (Empty::of(kind).await, Empty::of(kind).await) else {
+                continue;
+            };
+            match (open(&feeds).await, open(&pacs).await) {
+                (Database::Sqlite(feeds), Database::Sqlite(pacs)) => $case(feeds, pacs).await,
+                (Database::Postgres(feeds), Database::Postgres(pacs)) => $case(feeds, pacs).await,
+                _ => unreachable!("nothing else was asked for"),
+            }
+        }
+    };
+}
+
 #[tokio::test]
 async fn the_pacs_learns_what_becomes_of_an_order() {
-    for kind in [Kind::Sqlite, Kind::Postgres] {
-        let (Some(feeds), Some(pacs)) = (Empty::of(kind).await, Empty::of(kind).await) else {
-            continue;
-        };
-        match (open(&feeds).await, open(&pacs).await) {
-            (Database::Sqlite(feeds), Database::Sqlite(pacs)) => {
-                the_life_of_an_order(feeds, pacs).await;
-            }
-            (Database::Postgres(feeds), Database::Postgres(pacs)) => {
-                the_life_of_an_order(feeds, pacs).await;
-            }
-            _ => unreachable!("nothing else was asked for"),
-        }
+    on_each_database!(the_life_of_an_order);
+}
+
+async fn a_patient_is_renamed<D: Engine>(feeds: SqlStore<D>, pacs: SqlStore<D>) {
+    let address = stand_in(&pacs).await;
+    let imaging = Imaging::new(feeds, &address).await;
+    let (xray, scan) = ("Chest X-ray", "CT");
+    let [verma, varma, sahu] = ["Asha Verma", "Asha Varma", "Asha Sahu"];
+    let renamed = async |name: &str| {
+        let told = imaging.hears_of(&patient(name), Then::Commits).await;
+        assert_eq!(told.unwrap(), Handled::Applied);
+    };
+
+    // Before their first order.
+    renamed("Asha").await;
+    renamed(verma).await;
+    assert!(studies(&pacs).await.is_empty());
+    let both = |second| [order(1, OrderAction::New, xray), order(2, second, scan)];
+    imaging.hears(&both(OrderAction::New), verma).await.unwrap();
+    let orders = both(OrderAction::Discontinue);
+    imaging.hears(&orders, verma).await.unwrap();
+    let cancelled = study("ORD-2", verma, scan, "CA", 2);
+    let expected = [study("ORD-1", verma, xray, "NW", 1), cancelled.clone()];
+    assert_eq!(studies(&pacs).await, expected);
+
+    // The PACS has been told, and the process ends before that is committed.
+    imaging.hears_of(&patient(varma), Then::Ends).await.unwrap();
+    let expected = [study("ORD-1", varma, xray, "XO", 2), cancelled.clone()];
+    assert_eq!(studies(&pacs).await, expected);
+    for _again in 0..2 {
+        renamed(varma).await;
+        assert_eq!(studies(&pacs).await, expected);
     }
+    let handled = imaging.hears(&orders, varma).await.unwrap();
+    assert_eq!(handled, Handled::Ignored);
+
+    // Fetched with an encounter before, which has its turn after the patient was renamed.
+    let changed = [order(1, OrderAction::Revise, scan), orders[1].clone()];
+    let old = imaging.fetches(&changed, &patient(varma)).await;
+    let (event, old) = old.unwrap();
+    renamed(sahu).await;
+    let handled = imaging.process(&imaging.worker, &event, &old, Then::Commits);
+    assert_eq!(handled.await.unwrap(), Handled::Applied);
+    let expected = [study("ORD-1", sahu, scan, "XO", 4), cancelled];
+    assert_eq!(studies(&pacs).await, expected);
+}
+
+#[tokio::test]
+async fn studies_have_the_name_of_a_patient_who_was_renamed() {
+    on_each_database!(a_patient_is_renamed);
 }
 
 async fn open(empty: &Empty) -> Database {

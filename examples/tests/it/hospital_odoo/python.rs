@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use super::erp::{Workers, address, drug, encounter, http, lab_test, on_a_file, order, patient};
+use super::sell_by;
 
 /// The system's, for which Debian packages odoorpc.
 const PYTHON: &str = "/usr/bin/python3";
@@ -120,11 +121,7 @@ async fn odoorpc_reads_what_the_feeds_have_brought() {
     workers.tests.apply(&lab_test()).await.unwrap();
     let orders = [order(1, OrderKind::Drug, 10), order(2, OrderKind::Lab, 1)];
     let encounter = encounter(&orders);
-    workers
-        .orders
-        .apply(encounter.clone(), false)
-        .await
-        .unwrap();
+    sell_by(&workers, &encounter, false).await.unwrap();
 
     let arguments = [
         url.port().unwrap().to_string(),

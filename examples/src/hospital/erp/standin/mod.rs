@@ -43,6 +43,7 @@ use tokio::net::TcpListener;
 
 use self::exception::{Failure, error_of};
 use self::web::Sessions;
+pub(in crate::hospital) use self::writing::LIMIT;
 use crate::hospital::store::{Engine, make_tables};
 
 /// The only database.

@@ -13,7 +13,7 @@ use crate::hospital::store::Field;
 pub(super) type Values = Map<String, Value>;
 
 /// What an order may cost, in paise, unless somebody has agreed to it: a lakh of rupees.
-const LIMIT: i64 = 100_000 * 100;
+pub(in crate::hospital) const LIMIT: i64 = 100_000 * 100;
 
 impl Work<'_> {
     /// Creates records, each with what its list has, and gives their ids.

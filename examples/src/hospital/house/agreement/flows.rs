@@ -16,7 +16,7 @@ pub(crate) const FOLLOWED: [(System, System, &[&str]); 4] = [
         System::Erp,
         &["patient", "drug", "lab", "encounter"],
     ),
-    (System::Emr, System::Imaging, &["encounter"]),
+    (System::Emr, System::Imaging, &["patient", "encounter"]),
     (System::Lab, System::Emr, &["patient"]),
 ];
 
@@ -30,7 +30,7 @@ pub(crate) struct Moment {
 /// A feed that a system follows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Flow {
-    between: [&'static str; 2],
+    between: [System; 2],
     category: String,
     published: Vec<Moment>,
     applied: Vec<Moment>,
@@ -50,7 +50,7 @@ impl Flow {
                 System::Lab => &lab,
                 _ => &emr,
             };
-            let between = [source, target].map(named);
+            let between = [source, target];
             for category in categories {
                 flows.push(Self {
                     between,
@@ -109,15 +109,6 @@ impl Flow {
     }
 }
 
-fn named(system: System) -> &'static str {
-    match system {
-        System::Emr => "EMR",
-        System::Lab => "lab",
-        System::Erp => "ERP",
-        System::Imaging => "imaging",
-    }
-}
-
 /// Rows of event, category and time.
 fn by_category(rows: Rows) -> BTreeMap<String, Vec<Moment>> {
     let mut all: BTreeMap<String, Vec<Moment>> = BTreeMap::new();
@@ -171,7 +162,7 @@ pub(super) fn flow(published: &[(&str, i64)], applied: &[(&str, i64)]) -> Flow {
         moments.iter().map(moment).collect()
     };
     Flow {
-        between: ["EMR", "lab"],
+        between: [System::Emr, System::Lab],
         category: "patient".to_owned(),
         published: moments(published),
         applied: moments(applied),

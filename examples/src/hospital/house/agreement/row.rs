@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
-use crate::hospital::Field;
-use crate::hospital::house::databases::Rows;
+use crate::hospital::house::databases::{Rows, rows};
+use crate::hospital::system::System;
+use crate::hospital::{Field, HospitalStore};
 
 /// What two systems know of one kind of thing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,7 +21,7 @@ pub(crate) struct Row {
 /// A system, and how many it has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Side {
-    name: &'static str,
+    name: String,
     count: usize,
 }
 
@@ -33,19 +34,26 @@ pub(super) struct Comparison {
     pub(super) between: [&'static str; 2],
     /// What the columns are; the first is the name of the thing.
     pub(super) columns: &'static [&'static str],
-    /// What need not have gone: what was cancelled before anybody came for it.
-    pub(super) may_be_missing: fn(&[Field]) -> bool,
+    /// How they are read, there and there.
+    pub(super) selects: [&'static str; 2],
 }
 
 impl Comparison {
-    /// Compares what is there with what went.
+    /// Reads what is there and what went, and compares both.
+    pub(super) async fn read(
+        &self,
+        source: &HospitalStore,
+        target: &HospitalStore,
+    ) -> anyhow::Result<Row> {
+        let [of_source, of_target] = self.selects;
+        let from = rows(source, of_source).await?;
+        Ok(self.of(from, rows(target, of_target).await?))
+    }
+
+    /// Compares what is there with what went. A column of which the source says nothing (NULL) may be anything.
     pub(super) fn of(&self, from: Rows, to: Rows) -> Row {
         let [source, target] = self.between;
-        let mut row = Row::new(
-            self.what.to_owned(),
-            (source, from.len()),
-            (target, to.len()),
-        );
+        let mut row = Row::new(self.what, (source, from.len()), (target, to.len()));
         let mut there: BTreeMap<Field, Vec<Field>> = BTreeMap::new();
         for values in to {
             let name = values.first().cloned().unwrap_or(Field::Null);
@@ -57,45 +65,55 @@ impl Comparison {
         }
         for values in from {
             let name = values.first().cloned().unwrap_or(Field::Null);
-            match there.remove(&name) {
-                None if (self.may_be_missing)(&values) => {}
-                None => row.missing.push(shown(Some(&name))),
-                Some(other) => {
-                    let columns = self.columns.iter().zip(values.iter().zip(&other));
-                    let differences = columns.filter(|(_, (value, other))| value != other);
-                    let differences: Vec<_> = differences
-                        .map(|(column, (value, other))| {
-                            let (value, other) = (shown(Some(value)), shown(Some(other)));
-                            format!("{column} is {value} in {source}, {other} in {target}")
-                        })
-                        .collect();
-                    if !differences.is_empty() {
-                        let differences = differences.join("; ");
-                        row.different
-                            .push(format!("{}: {differences}", shown(Some(&name))));
-                    }
-                }
+            let Some(other) = there.remove(&name) else {
+                row.missing.push(shown(Some(&name)));
+                continue;
+            };
+            let differences = self.differences(&values, &other);
+            if !differences.is_empty() {
+                let name = shown(Some(&name));
+                row.different.push(format!("{name}: {differences}"));
             }
         }
         let rest = there.keys().map(|name| shown(Some(name)));
         row.unexpected.extend(rest);
         row
     }
+
+    /// What is different between two rows, in words; nothing where they are the same.
+    fn differences(&self, values: &[Field], others: &[Field]) -> String {
+        let [source, target] = self.between;
+        let columns = self.columns.iter().zip(values.iter().zip(others));
+        let differences = columns.filter(|(_, (value, other))| match value {
+            Field::Null => false,
+            Field::Text(_) | Field::Number(_) => value != other,
+        });
+        let differences: Vec<_> = differences
+            .map(|(column, (value, other))| {
+                let (value, other) = (shown(Some(value)), shown(Some(other)));
+                format!("{column} is {value} in {source}, {other} in {target}")
+            })
+            .collect();
+        differences.join("; ")
+    }
 }
 
 fn shown(field: Option<&Field>) -> String {
     match field {
-        Some(Field::Text(text)) => text.clone(),
+        Some(Field::Text(text)) if !text.is_empty() => text.clone(),
         Some(Field::Number(number)) => number.to_string(),
-        Some(Field::Null) | None => "nothing".to_owned(),
+        Some(Field::Text(_) | Field::Null) | None => "nothing".to_owned(),
     }
 }
 
 impl Row {
-    fn new(what: String, from: (&'static str, usize), to: (&'static str, usize)) -> Self {
-        let side = |(name, count)| Side { name, count };
+    fn new<N: Into<String>>(what: impl Into<String>, from: (N, usize), to: (N, usize)) -> Self {
+        let side = |(name, count): (N, usize)| Side {
+            name: name.into(),
+            count,
+        };
         Self {
-            what,
+            what: what.into(),
             from: side(from),
             to: side(to),
             missing: Vec::new(),
@@ -107,11 +125,11 @@ impl Row {
     /// Compares the events that were published with those that were applied: each is to be there once.
     pub(super) fn of_events<'a>(
         category: &str,
-        between: [&'static str; 2],
+        between: [System; 2],
         published: impl ExactSizeIterator<Item = &'a str>,
         applied: impl ExactSizeIterator<Item = &'a str>,
     ) -> Self {
-        let [source, target] = between;
+        let [source, target] = between.map(|system| system.to_string());
         let what = format!("events: {category}");
         let mut row = Self::new(what, (source, published.len()), (target, applied.len()));
         let mut times: HashMap<&str, usize> = HashMap::new();
@@ -145,16 +163,12 @@ impl Row {
 
     /// Compares how many events were to come with how many there are.
     pub(super) fn of_count(expected: usize, there: usize) -> Self {
-        let mut row = Self::new(
-            "events, all".to_owned(),
-            ("the day", expected),
-            ("EMR and lab", there),
-        );
-        if there < expected {
-            let lacking = expected - there;
-            row.missing
-                .extend((1..=lacking).map(|number| format!("event {number} of {lacking}")));
-        }
+        let (day, hospital) = (("the day", expected), ("EMR and lab", there));
+        let mut row = Self::new("events, all", day, hospital);
+        let numbered = |count: usize| (1..=count).map(move |n| format!("event {n} of {count}"));
+        row.missing.extend(numbered(expected.saturating_sub(there)));
+        row.unexpected
+            .extend(numbered(there.saturating_sub(expected)));
         row
     }
 
@@ -196,9 +210,9 @@ impl Row {
     fn cells(&self) -> [String; 8] {
         [
             self.what.clone(),
-            self.from.name.to_owned(),
+            self.from.name.clone(),
             self.from.count.to_string(),
-            self.to.name.to_owned(),
+            self.to.name.clone(),
             self.to.count.to_string(),
             self.missing.len().to_string(),
             self.unexpected.len().to_string(),

@@ -109,3 +109,9 @@ pub(super) const SERVICES: [&str; 5] = [
     "Physiotherapy",
     "Bed charge",
 ];
+
+/// The one that comes after a name, in a circle; the first after what is none of them.
+pub(super) fn after(names: &[&'static str], name: &str) -> &'static str {
+    let at = names.iter().position(|known| *known == name);
+    names[at.map_or(0, |at| (at + 1) % names.len())]
+}

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::names::EXAMINATIONS;
+use super::names::{EXAMINATIONS, after};
 use crate::hospital::documents::{Concept, Order, OrderAction, OrderKind};
 
 /// Whether this can be done to an order.
@@ -18,10 +18,7 @@ pub(super) fn revise(order: &mut Order) {
         order.quantity = order.quantity % 30 + 1;
         return;
     }
-    let name = order.concept.name.as_str();
-    let at = EXAMINATIONS.iter().position(|known| *known == name);
-    let next = at.map_or(0, |at| (at + 1) % EXAMINATIONS.len());
-    order.concept = known(EXAMINATIONS[next]);
+    order.concept = known(after(&EXAMINATIONS, &order.concept.name));
 }
 
 pub(super) fn concept(uuid: Uuid, name: &str) -> Concept {
