@@ -7,11 +7,12 @@
 //!   EMR ─────┤
 //! (OpenMRS)  ├─ patient, drug, lab, encounter ──▶ ERP       JSON-RPC ──▶ (Odoo)
 //!            │
-//!            └─ encounter ──────────────────────▶ imaging   HL7, MLLP ─▶ (PACS)
+//!            └─ patient, encounter ─────────────▶ imaging   HL7, MLLP ─▶ (PACS)
 //! ```
 //!
 //! Each flow is a file with a worker that can be copied into a project of one's own. What goes along with it:
 //!
+//! - what its files use of their own folder: the client of Odoo, HL7 and MLLP;
 //! - of `documents.rs`, the documents that it reads;
 //! - of `feeds.rs`, how one signs in and follows ([`feeds::Feeds`]); the table `applied` there is for the proof
 //!   that all systems agree, and can be left out;

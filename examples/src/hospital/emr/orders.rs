@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::answer::Refusal;
 use super::checks::filled;
 use super::resources::parsed;
-use crate::hospital::documents::{Concept, Encounter, Order};
+use crate::hospital::documents::{Concept, Encounter, Order, OrderAction};
 use crate::hospital::{Field, Sql};
 
 /// The orders of an encounter, oldest first.
@@ -49,7 +49,11 @@ pub(super) fn check(orders: &[Order]) -> Result<(), String> {
 /// Refuses what those who follow the feed could not: an order that is gone, that has become something else, or
 /// that is changed though the lab is done with it.
 pub(super) fn check_change(before: &Encounter, after: &Encounter) -> Result<(), Refusal> {
-    let resulted: HashSet<Uuid> = before.results.iter().map(|it| it.order_uuid).collect();
+    let mut tested: HashMap<Uuid, Vec<Uuid>> = HashMap::new();
+    for result in &before.results {
+        let tests = tested.entry(result.order_uuid).or_default();
+        tests.push(result.test_uuid);
+    }
     let orders = after.orders.iter().map(|order| (order.uuid, order));
     let orders: HashMap<Uuid, &Order> = orders.collect();
     for was in &before.orders {
@@ -64,17 +68,29 @@ pub(super) fn check_change(before: &Encounter, after: &Encounter) -> Result<(), 
                 word(was.kind),
                 word(is.kind)
             ),
-            Some(is) if *is != was && resulted.contains(&was.uuid) => {
-                "has results, and can be neither changed nor cancelled any more: send it as it was, \
-                 and add another"
-                    .to_owned()
-            }
-            Some(_) => continue,
+            Some(is) if *is == was => continue,
+            Some(is) => match tested.get(&was.uuid) {
+                None => continue,
+                Some(tests) if restores(was, is, tests) => continue,
+                Some(_) => "has results, and can be neither changed nor cancelled any more: send it as \
+                            it was, and add another"
+                    .to_owned(),
+            },
         };
         let why = format!("order {} ({}) {why}", was.uuid, was.order_number);
         return Err(Refusal::new(StatusCode::CONFLICT, why));
     }
     Ok(())
+}
+
+/// Whether an order that was changed or cancelled while its results were on their way becomes again what these
+/// are of: the lab, which has them, takes nothing else.
+fn restores(was: &Order, is: &Order, tests: &[Uuid]) -> bool {
+    let of_results = |order: &Order| tests == [order.concept.uuid];
+    let was_cancelled = was.action == OrderAction::Discontinue;
+    let is_same = was.concept.uuid == is.concept.uuid;
+    is.action != OrderAction::Discontinue
+        && (was_cancelled && is_same || !of_results(was) && of_results(is))
 }
 
 /// Puts orders in the place of those that an encounter has.

@@ -171,3 +171,28 @@ async fn an_order_with_results_stays_as_it_is() {
         assert_eq!(shown["orders"], to_value(&seen.orders).unwrap());
     }
 }
+
+#[tokio::test]
+async fn an_order_may_become_again_what_its_results_are_of() {
+    for database in databases("encounter_restored") {
+        let emr = TestEmr::on(&database).await;
+        emr.client.put_patient(&patient(1)).await.unwrap();
+        let seen = encounter(5, 1);
+        emr.client.put_encounter(&seen).await.unwrap();
+        let mut cancelled = seen.clone();
+        cancelled.orders[0].action = OrderAction::Discontinue;
+        let mut changed = seen.clone();
+        changed.orders[0].action = OrderAction::Revise;
+        changed.orders[0].concept.uuid = Uuid::from_u128(99);
+        for on_its_way in [cancelled, changed] {
+            emr.run("DELETE FROM results", &[]).await;
+            emr.client.put_encounter(&on_its_way).await.unwrap();
+            give_result(&emr, &seen).await;
+            let mut another = on_its_way.clone();
+            another.orders[0].quantity = 3;
+            is_refused(&emr, &another, &["has results"]).await;
+            assert!(emr.client.put_encounter(&seen).await.unwrap());
+            is_refused(&emr, &on_its_way, &["has results"]).await;
+        }
+    }
+}
