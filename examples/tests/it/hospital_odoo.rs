@@ -6,6 +6,7 @@
 mod away;
 mod calls;
 mod early;
+mod emr;
 mod erp;
 mod python;
 

@@ -55,7 +55,14 @@ impl Kept for Encounter {
             if before.says_the_same(self) {
                 return Ok(false);
             }
-            orders::check_change(&before, self)?;
+            if before.patient_uuid != self.patient_uuid {
+                let why = format!(
+                    "encounter {} is of patient {} and stays so: cancel its orders, and begin another",
+                    self.uuid, before.patient_uuid
+                );
+                return Err(Refusal::new(StatusCode::CONFLICT, why));
+            }
+            orders::check_change(&before, self, conn).await?;
         }
         let update = "UPDATE encounters SET patient_uuid = $2, encounter_datetime = $3
             WHERE uuid = $1";

@@ -10,8 +10,8 @@ use uuid::Uuid;
 
 use super::answer::Refusal;
 use super::checks::filled;
-use super::resources::parsed;
-use crate::hospital::documents::{Concept, Encounter, Order, OrderAction};
+use super::resources::{Kept, parsed};
+use crate::hospital::documents::{Concept, Encounter, LabTest, Order, OrderAction};
 use crate::hospital::{Field, Sql};
 
 /// The orders of an encounter, oldest first.
@@ -48,11 +48,15 @@ pub(super) fn check(orders: &[Order]) -> Result<(), String> {
 
 /// Refuses what those who follow the feed could not: an order that is gone, that has become something else, or
 /// that is changed though the lab is done with it.
-pub(super) fn check_change(before: &Encounter, after: &Encounter) -> Result<(), Refusal> {
-    let mut tested: HashMap<Uuid, Vec<Uuid>> = HashMap::new();
+pub(super) async fn check_change<C: Sql + ?Sized>(
+    before: &Encounter,
+    after: &Encounter,
+    conn: &mut C,
+) -> Result<(), Refusal> {
+    let mut tested: HashMap<Uuid, HashSet<Uuid>> = HashMap::new();
     for result in &before.results {
         let tests = tested.entry(result.order_uuid).or_default();
-        tests.push(result.test_uuid);
+        tests.insert(result.test_uuid);
     }
     let orders = after.orders.iter().map(|order| (order.uuid, order));
     let orders: HashMap<Uuid, &Order> = orders.collect();
@@ -68,10 +72,14 @@ pub(super) fn check_change(before: &Encounter, after: &Encounter) -> Result<(), 
                 word(was.kind),
                 word(is.kind)
             ),
+            Some(is) if is.order_number != was.order_number => format!(
+                "keeps its number: it cannot become {}",
+                is.order_number
+            ),
             Some(is) if *is == was => continue,
             Some(is) => match tested.get(&was.uuid) {
                 None => continue,
-                Some(tests) if restores(was, is, tests) => continue,
+                Some(tests) if restores(was, is, tests, conn).await? => continue,
                 Some(_) => "has results, and can be neither changed nor cancelled any more: send it as \
                             it was, and add another"
                     .to_owned(),
@@ -85,12 +93,28 @@ pub(super) fn check_change(before: &Encounter, after: &Encounter) -> Result<(), 
 
 /// Whether an order that was changed or cancelled while its results were on their way becomes again what these
 /// are of: the lab, which has them, takes nothing else.
-fn restores(was: &Order, is: &Order, tests: &[Uuid]) -> bool {
-    let of_results = |order: &Order| tests == [order.concept.uuid];
+async fn restores<C: Sql + ?Sized>(
+    was: &Order,
+    is: &Order,
+    tests: &HashSet<Uuid>,
+    conn: &mut C,
+) -> sqlx::Result<bool> {
+    let of_results = tests_of(is.concept.uuid, conn).await? == *tests;
+    let was_of_them = tests_of(was.concept.uuid, conn).await? == *tests;
     let was_cancelled = was.action == OrderAction::Discontinue;
-    let is_same = was.concept.uuid == is.concept.uuid;
-    is.action != OrderAction::Discontinue
-        && (was_cancelled && is_same || !of_results(was) && of_results(is))
+    let is_ordered = is.action != OrderAction::Discontinue;
+    let same_quantity = is.quantity == was.quantity;
+    Ok(of_results && is_ordered && same_quantity && (was_cancelled || !was_of_them))
+}
+
+/// The tests of a panel, or the one test.
+async fn tests_of<C: Sql + ?Sized>(concept: Uuid, conn: &mut C) -> sqlx::Result<HashSet<Uuid>> {
+    let test = LabTest::load(concept, conn).await?;
+    let members = test.map(|test| test.members).unwrap_or_default();
+    Ok(match members.is_empty() {
+        true => HashSet::from([concept]),
+        false => members.into_iter().collect(),
+    })
 }
 
 /// Puts orders in the place of those that an encounter has.

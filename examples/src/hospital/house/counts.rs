@@ -76,7 +76,7 @@ impl Counts {
     }
 
     /// Whether no system has anything to publish, unless somebody gives it something.
-    fn is_at_rest(&self) -> bool {
+    pub(super) fn is_at_rest(&self) -> bool {
         self.behind_publishers == 0 && self.ordered == 0
     }
 

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use atomfeed_core::store::sql::SqlStore;
 use tokio::sync::oneshot;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use url::Url;
 use uuid::Uuid;
 
+use super::counts::Counts;
 use super::databases::{Databases, number};
 use super::desk::Desk;
 use super::plan::Plan;
@@ -19,6 +20,9 @@ use crate::with_store;
 
 /// How often it is looked whether something was mended.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// What has not changed for so long is done, or waits for somebody.
+const DONE_AFTER: Duration = Duration::from_secs(5);
 
 /// Sales that the stand-in for Odoo has refused.
 const REFUSED: &str = "SELECT COUNT(*) FROM failed_events
@@ -121,15 +125,24 @@ impl Mends {
         });
     }
 
-    /// Waits until somebody has mended all of it.
+    /// Waits until nothing is left to mend: no sale is refused (any more), the test is told of, and the systems
+    /// are done with what they have. Sales may have been approved of, or skipped, before this is called.
     pub(super) async fn made(&self, databases: &Databases) {
-        let mut was_refused = self.sales == 0;
+        let (mut last, mut changed) = (Counts::default(), Instant::now());
         loop {
             // Fails when a database is busy: then it is seen the next time.
-            let refused = number(&databases.erp_feeds, REFUSED).await;
-            was_refused |= refused.as_ref().is_ok_and(|refused| *refused > 0);
+            if let Ok(counts) = Counts::read(databases).await
+                && counts != last
+            {
+                (last, changed) = (counts, Instant::now());
+            }
+            let refused = match databases.erp {
+                Some(_) => number(&databases.erp_feeds, REFUSED).await,
+                None => Ok(0),
+            };
             let is_none_refused = refused.is_ok_and(|refused| refused == 0);
-            if was_refused && is_none_refused && self.is_told(databases).await {
+            let are_done = changed.elapsed() >= DONE_AFTER;
+            if are_done && is_none_refused && self.is_told(databases).await {
                 return;
             }
             sleep(LOOK_EVERY).await;

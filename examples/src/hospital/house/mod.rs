@@ -245,6 +245,15 @@ impl House {
                 return Ok(0);
             }
             let patience = self.patience;
+            let left = Counts::read(&self.databases).await;
+            if let Ok(left) = left.as_ref()
+                && !left.is_at_rest()
+            {
+                say!(
+                    "an earlier run has left something to do, which may take up to {} s: {left}",
+                    patience.as_secs()
+                );
+            }
             let counts = Wait { patience }.until_at_rest(&self.databases).await?;
             anyhow::Ok(counts.published())
         });

@@ -9,7 +9,7 @@ use atomfeed_client::WorkerError;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use super::messages::{Acknowledgement, Outgoing};
 
@@ -100,7 +100,8 @@ impl Sender {
         }
     }
 
-    /// Sets how long a message may wait for its acknowledgement, the last one where it gets two; else 10 s.
+    /// Sets how long a message may wait for its acknowledgement, the last one where it gets two, with connecting
+    /// before it; else 10 s.
     #[must_use]
     pub fn with_patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
@@ -141,8 +142,9 @@ impl Sender {
     async fn exchange(&self, message: &Outgoing) -> io::Result<Acknowledgement> {
         // Put back only after an acknowledgement, so that no later message meets what is left of this one.
         let mut place = self.connection.lock().await;
+        let until = Instant::now() + self.patience;
         if let Some(mut kept) = place.take() {
-            match self.acknowledged(&mut kept, message).await {
+            match self.acknowledged(&mut kept, message, until).await {
                 Ok(answer) => {
                     *place = Some(kept);
                     return Ok(answer);
@@ -155,10 +157,10 @@ impl Sender {
             }
         }
         let stream = self
-            .in_time(TcpStream::connect(self.address.as_str()))
+            .in_time(until, TcpStream::connect(self.address.as_str()))
             .await?;
         let mut connection = Connection::over(stream);
-        let answer = self.acknowledged(&mut connection, message).await?;
+        let answer = self.acknowledged(&mut connection, message, until).await?;
         *place = Some(connection);
         Ok(answer)
     }
@@ -168,9 +170,10 @@ impl Sender {
         &self,
         connection: &mut Connection,
         message: &Outgoing,
+        until: Instant,
     ) -> io::Result<Acknowledgement> {
         let mut is_kept = false;
-        let answer = self.in_time(acknowledged(connection, message, &mut is_kept));
+        let answer = self.in_time(until, acknowledged(connection, message, &mut is_kept));
         let answer = answer.await;
         answer.map_err(|error| match is_kept {
             true => io::Error::new(
@@ -186,9 +189,10 @@ impl Sender {
 
     async fn in_time<T: Send>(
         &self,
+        until: Instant,
         doing: impl Future<Output = io::Result<T>> + Send,
     ) -> io::Result<T> {
-        match timeout(self.patience, doing).await {
+        match timeout_at(until, doing).await {
             Ok(done) => done,
             Err(_) => Err(io::Error::new(
                 io::ErrorKind::TimedOut,

@@ -62,9 +62,9 @@ impl<C: Sql + 'static> PreparingWorker<C> for RadiologyOrders {
         }))
     }
 
-    /// The transaction stays open while the PACS has its say, which takes 10 s a message at most. Who else
-    /// writes to this database waits meanwhile: the console, say, and on SQLite that gives up after 30 s. The
-    /// other feed waits for its turn instead.
+    /// The transaction stays open while the PACS has its say, which takes 10 s a message at most: with many
+    /// orders and a slow PACS longer than the 30 s after which others give up who want to write to the same
+    /// SQLite, such as the console (on PostgreSQL they do not meet). The other feed waits for its turn.
     async fn process(
         &self,
         _event: &Event,

@@ -1,85 +1,23 @@
 //! An encounter that comes before its patient, by the feeds, with their consumers at work.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use atomfeed_client::{
-    AtomFeedClient, AtomFeedClientBuilder, AtomFeedClients, CancellationToken, FeedUri,
-    HttpFeedSource, Outcome,
+    AtomFeedClient, AtomFeedClientBuilder, AtomFeedClients, CancellationToken, HttpFeedSource,
+    Outcome,
 };
-use atomfeed_core::NewEvent;
 use atomfeed_core::store::MemoryStore;
 use atomfeed_examples::hospital::documents::{OrderAction, OrderKind};
 use atomfeed_examples::hospital::erp::{Partners, SaleOrders};
-use atomfeed_server::{EventFeedService, FeedConfig, FeedRouter, Publisher};
-use axum::Router;
-use axum::extract::State;
-use axum::http::{StatusCode, Uri};
-use serde_json::{Value, json};
-use tokio::net::TcpListener;
-use url::Url;
+use serde_json::json;
 
-use super::erp::{Erp, drug, encounter, http, line, on_a_file, order, patient};
+use super::emr::Emr;
+use super::erp::{Erp, drug, encounter, line, on_a_file, order, patient};
 use crate::programs::PATIENCE;
-
-/// By path and query, so that an event may name a resource as it was then.
-type Documents = Arc<Mutex<HashMap<String, String>>>;
 
 /// What became of events, by their contents.
 type Outcomes = Arc<Mutex<Vec<(&'static str, String)>>>;
-
-/// An EMR that publishes what it is told to, when it is told to.
-struct Emr {
-    url: Url,
-    events: MemoryStore,
-    documents: Documents,
-}
-
-impl Emr {
-    async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = http(&listener);
-        let events = MemoryStore::new();
-        let config = FeedConfig::new(url.join("/openmrs/ws/atomfeed").unwrap());
-        let service = EventFeedService::open(events.clone(), config).await;
-        let feeds = FeedRouter::new(service.unwrap()).into_router();
-        let documents = Documents::default();
-        let app = Router::new()
-            .fallback(document)
-            .with_state(Arc::clone(&documents))
-            .nest("/openmrs/ws/atomfeed", feeds);
-        tokio::spawn(async move { axum::serve(listener, app).await });
-        Self {
-            url,
-            events,
-            documents,
-        }
-    }
-
-    async fn publishes(&self, category: &str, content: &str, document: &Value) {
-        let document = document.to_string();
-        self.documents
-            .lock()
-            .unwrap()
-            .insert(content.to_owned(), document);
-        let event = NewEvent::new(category, content).in_category(category);
-        let mut transaction = self.events.transaction().await;
-        let publisher = Publisher::new(self.events.clone());
-        publisher.publish(&mut transaction, &event).await.unwrap();
-        transaction.commit();
-    }
-
-    fn feed(&self, category: &str) -> FeedUri {
-        let path = format!("/openmrs/ws/atomfeed/{category}/recent");
-        self.url.join(&path).unwrap().as_str().parse().unwrap()
-    }
-}
-
-async fn document(State(documents): State<Documents>, uri: Uri) -> Result<String, StatusCode> {
-    let found = documents.lock().unwrap().get(&uri.to_string()).cloned();
-    found.ok_or(StatusCode::NOT_FOUND)
-}
 
 /// Looks every moment, and tries again for as long as a test may take.
 fn impatient(client: AtomFeedClientBuilder) -> AtomFeedClientBuilder {

@@ -1,16 +1,18 @@
 //! What Python's odoorpc does with what stands in for Odoo.
 
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use atomfeed_client::CancellationToken;
 use atomfeed_examples::hospital::documents::OrderKind;
-use atomfeed_examples::hospital::erp::{Odoo, standin};
+use atomfeed_examples::hospital::erp::{self, Odoo, standin};
 use atomfeed_examples::hospital::feeds;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use super::erp::{Workers, address, drug, encounter, http, lab_test, on_a_file, order, patient};
-use super::sell_by;
+use super::emr::Emr;
+use super::erp::{address, drug, encounter, http, lab_test, on_a_file, order, patient};
+use crate::programs::PATIENCE;
 
 /// The system's, for which Debian packages odoorpc.
 const PYTHON: &str = "/usr/bin/python3";
@@ -104,7 +106,23 @@ fn run(arguments: &[String]) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-#[tokio::test]
+/// Polls until the encounter was sold.
+async fn wait_for_the_sale(odoo: &Odoo) {
+    let begun = Instant::now();
+    loop {
+        let lines = odoo
+            .search_read("sale.order.line", json!([]), &["id"])
+            .await;
+        let count = lines.map(|lines| lines.len());
+        if count.as_ref().is_ok_and(|count| *count == 2) {
+            return;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{count:?} lines are sold");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn odoorpc_reads_what_the_feeds_have_brought() {
     if !has_odoorpc() {
         return;
@@ -115,13 +133,26 @@ async fn odoorpc_reads_what_the_feeds_have_brought() {
     let stop = CancellationToken::new();
     let serving = tokio::spawn(standin::run(store, listener, stop.clone()));
 
-    let workers = Workers::of(&Odoo::new(address(url.clone())).unwrap());
-    workers.partners.apply(&patient()).await.unwrap();
-    workers.drugs.apply(&drug()).await.unwrap();
-    workers.tests.apply(&lab_test()).await.unwrap();
+    let emr = Emr::start().await;
+    let (_markers, markers) = on_a_file().await;
+    let options = erp::Options {
+        emr: emr.url.clone(),
+        odoo: address(url.clone()),
+    };
+    let following = tokio::spawn(erp::run(markers, options, stop.clone()));
     let orders = [order(1, OrderKind::Drug, 10), order(2, OrderKind::Lab, 1)];
     let encounter = encounter(&orders);
-    sell_by(&workers, &encounter, false).await.unwrap();
+    for (category, uuid, document) in [
+        ("patient", patient().uuid, json!(patient())),
+        ("drug", drug().uuid, json!(drug())),
+        ("lab", lab_test().uuid, json!(lab_test())),
+        ("encounter", encounter.uuid, json!(encounter)),
+    ] {
+        let content = format!("/openmrs/ws/rest/v1/{category}/{uuid}?v=full");
+        emr.publishes(category, &content, &document).await;
+    }
+    let odoo = Odoo::new(address(url.clone())).unwrap();
+    wait_for_the_sale(&odoo).await;
 
     let arguments = [
         url.port().unwrap().to_string(),
@@ -166,5 +197,6 @@ async fn odoorpc_reads_what_the_feeds_have_brought() {
     });
     assert_eq!(said, expected, "{said:#}");
     stop.cancel();
+    following.await.unwrap().unwrap();
     serving.await.unwrap().unwrap();
 }

@@ -26,10 +26,13 @@ fn in_category(category: &str, number: u32) -> Value {
     event
 }
 
-/// Where the files look for a server; `None` where somebody else is there.
+/// Where the files look for a server; `None` where somebody else is there, who must not be where
+/// `ATOMFEED_PORTS` is set.
 async fn at_port(port: u16) -> Option<TcpListener> {
     let listener = TcpListener::bind(("127.0.0.1", port)).await;
     if let Err(error) = &listener {
+        let may_be_taken = std::env::var_os("ATOMFEED_PORTS").is_none();
+        assert!(may_be_taken, "127.0.0.1:{port}: {error}");
         println!("127.0.0.1:{port}: {error}; the files are not started");
     }
     listener.ok()

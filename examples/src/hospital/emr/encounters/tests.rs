@@ -4,7 +4,7 @@ use serde_json::to_value;
 use tokio::task::JoinSet;
 
 use super::*;
-use crate::hospital::documents::{OrderAction, OrderKind};
+use crate::hospital::documents::{LabTest, OrderAction, OrderKind};
 use crate::hospital::emr::testing::{TestEmr, databases, encounter, patient};
 
 fn path(of: &Encounter) -> String {
@@ -172,27 +172,72 @@ async fn an_order_with_results_stays_as_it_is() {
     }
 }
 
+/// As if the lab had found something for each of these tests, of the first order.
+async fn give_results(emr: &TestEmr, seen: &Encounter, tests: &[Uuid]) {
+    emr.run("DELETE FROM results", &[]).await;
+    for test in tests {
+        let mut of_test = seen.clone();
+        of_test.orders[0].concept.uuid = *test;
+        give_result(emr, &of_test).await;
+    }
+}
+
 #[tokio::test]
 async fn an_order_may_become_again_what_its_results_are_of() {
     for database in databases("encounter_restored") {
         let emr = TestEmr::on(&database).await;
         emr.client.put_patient(&patient(1)).await.unwrap();
+        let (panel, members) = (Uuid::from_u128(90), [91, 92].map(Uuid::from_u128));
+        let full_count = LabTest {
+            uuid: panel,
+            name: "Full count".to_owned(),
+            unit: String::new(),
+            price: 10_000,
+            members: members.to_vec(),
+        };
+        emr.client.put_lab_test(&full_count).await.unwrap();
+        for (number, concept) in [(5, None), (6, Some(panel))] {
+            let mut seen = encounter(number, 1);
+            let first = &mut seen.orders[0];
+            first.concept.uuid = concept.unwrap_or(first.concept.uuid);
+            let tests = concept.map_or(vec![first.concept.uuid], |_| members.to_vec());
+            emr.client.put_encounter(&seen).await.unwrap();
+            let mut cancelled = seen.clone();
+            cancelled.orders[0].action = OrderAction::Discontinue;
+            let mut changed = seen.clone();
+            changed.orders[0].action = OrderAction::Revise;
+            changed.orders[0].concept.uuid = Uuid::from_u128(99);
+            for on_its_way in [cancelled, changed] {
+                emr.run("DELETE FROM results", &[]).await;
+                emr.client.put_encounter(&on_its_way).await.unwrap();
+                give_results(&emr, &seen, &tests).await;
+                let mut more = seen.clone();
+                more.orders[0].quantity += 1;
+                is_refused(&emr, &more, &["has results"]).await;
+                let mut one_member = seen.clone();
+                one_member.orders[0].concept.uuid = members[0];
+                is_refused(&emr, &one_member, &["has results"]).await;
+                assert!(emr.client.put_encounter(&seen).await.unwrap());
+                is_refused(&emr, &on_its_way, &["has results"]).await;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_encounter_keeps_its_patient_and_an_order_its_number() {
+    for database in databases("encounter_identity") {
+        let emr = TestEmr::on(&database).await;
+        for number in [1, 2] {
+            emr.client.put_patient(&patient(number)).await.unwrap();
+        }
         let seen = encounter(5, 1);
         emr.client.put_encounter(&seen).await.unwrap();
-        let mut cancelled = seen.clone();
-        cancelled.orders[0].action = OrderAction::Discontinue;
-        let mut changed = seen.clone();
-        changed.orders[0].action = OrderAction::Revise;
-        changed.orders[0].concept.uuid = Uuid::from_u128(99);
-        for on_its_way in [cancelled, changed] {
-            emr.run("DELETE FROM results", &[]).await;
-            emr.client.put_encounter(&on_its_way).await.unwrap();
-            give_result(&emr, &seen).await;
-            let mut another = on_its_way.clone();
-            another.orders[0].quantity = 3;
-            is_refused(&emr, &another, &["has results"]).await;
-            assert!(emr.client.put_encounter(&seen).await.unwrap());
-            is_refused(&emr, &on_its_way, &["has results"]).await;
-        }
+        let mut of_another = seen.clone();
+        of_another.patient_uuid = patient(2).uuid;
+        is_refused(&emr, &of_another, &[seen.patient_uuid.to_string().as_str()]).await;
+        let mut renumbered = seen.clone();
+        renumbered.orders[0].order_number = "ORD-999".to_owned();
+        is_refused(&emr, &renumbered, &["keeps its number", "ORD-999"]).await;
     }
 }
