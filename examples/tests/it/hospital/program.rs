@@ -261,6 +261,24 @@ async fn a_sale_may_take_long_to_be_approved_of() {
 }
 
 #[tokio::test]
+async fn a_sale_that_is_passed_over_is_not_waited_for() {
+    let _alone = one_at_a_time().await;
+    let arguments = ["--rate", "8", "--over-limit", "5", "--patience", "1"];
+    let run = Run::start(&arguments);
+    let approver = Approver::of(&run);
+    let looks = Looks::begin();
+    // As soon as one is refused, which is before the day has ended.
+    while approver.skip_all().await.unwrap() == 0 {
+        looks.again("no sale is refused").await;
+    }
+    let verdict = run.say("whether all agree", |line| {
+        line.starts_with("not in agreement: ")
+    });
+    assert!(verdict.contains("60 events"), "{verdict}");
+    run.terminate().assert_status(0);
+}
+
+#[tokio::test]
 async fn what_is_parked_on_purpose_is_not_logged_by_each_event() {
     let _alone = one_at_a_time().await;
     let arguments = ["--any-port", "--load", "30", "--break", "order"];

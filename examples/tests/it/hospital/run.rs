@@ -140,16 +140,25 @@ impl Approver {
 
     /// Approves of all sales that the ERP has refused, and says of how many.
     pub(super) async fn approve_all(&self) -> reqwest::Result<i64> {
-        let refused = "ERP/failed?error=exceeds+the+limit&limit=1000";
-        let mut approved = 0;
-        for parked in self.get(refused).await?.as_array().unwrap() {
-            approved += i64::from(self.approve(parked).await?);
-        }
-        Ok(approved)
+        self.answer_all("edit").await
     }
 
-    /// Whether it was still to be approved of.
-    async fn approve(&self, parked: &Value) -> reqwest::Result<bool> {
+    /// Has all sales that the ERP has refused passed over for good, and says how many.
+    pub(super) async fn skip_all(&self) -> reqwest::Result<i64> {
+        self.answer_all("skip").await
+    }
+
+    async fn answer_all(&self, kind: &str) -> reqwest::Result<i64> {
+        let refused = "ERP/failed?error=exceeds+the+limit&limit=1000";
+        let mut answered = 0;
+        for parked in self.get(refused).await?.as_array().unwrap() {
+            answered += i64::from(self.answer(parked, kind).await?);
+        }
+        Ok(answered)
+    }
+
+    /// Whether it was still to be answered.
+    async fn answer(&self, parked: &Value, kind: &str) -> reqwest::Result<bool> {
         let Ok(event) = self.get(&format!("ERP/failed/{}", parked["id"])).await else {
             return Ok(false); // it has succeeded meanwhile
         };
@@ -157,13 +166,15 @@ impl Approver {
         if content.contains("approved=yes") {
             return Ok(false);
         }
-        let wish = json!({
-            "kind": "edit",
+        let mut wish = json!({
+            "kind": kind,
             "feed": parked["feed"],
             "failed_event_id": parked["id"],
-            "detail": format!("{content}&approved=yes"),
-            "why": "the head of the pharmacy has agreed",
+            "why": "the head of the pharmacy has said so",
         });
+        if kind == "edit" {
+            wish["detail"] = format!("{content}&approved=yes").into();
+        }
         let actions = format!("{}api/systems/ERP/actions", self.base);
         let asked = self
             .http
