@@ -197,15 +197,12 @@ impl<D: Dialect> SqlUnitOfWork<D> {
         let mut parked = Vec::new();
         for source in self.sources() {
             let mut choice = chosen::<D>(&query.filter, source);
-            if let Some(before) = query.before {
-                choice.and("counted.failed_event_id < ?", [before.into()]);
-            }
-            if let Some(above) = above {
-                choice.and("counted.failed_event_id >= ?", [above.into()]);
-                // That both ends hold for the joined table, too, PostgreSQL does not see.
-                choice.and(&format!("{} >= ?", source.id), [above.into()]);
-                if let Some(before) = query.before {
-                    choice.and(&format!("{} < ?", source.id), [before.into()]);
+            // That both ends hold for the joined table, too, PostgreSQL does not see: it would go through what is
+            // above in that table.
+            for (end, compared) in [(query.before, "<"), (above, ">=")] {
+                let Some(end) = end else { continue };
+                for id in ["counted.failed_event_id", source.id] {
+                    choice.and(&format!("{id} {compared} ?"), [end.into()]);
                 }
             }
             let statement = format!(
