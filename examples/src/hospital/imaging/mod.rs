@@ -2,7 +2,7 @@
 //! (ORM^O01) over MLLP.
 //!
 //! [`orders`] and [`patients`] are the workers of the feeds `encounter` and `patient`, [`messages`] what they send
-//! and get back. [`hl7`] and [`mllp`](self::mllp) are how that is written and sent. [`receiver`] stands in for
+//! and get back. [`hl7`] and [`mllp`] are how that is written and sent. [`receiver`] stands in for
 //! the PACS.
 
 pub mod hl7;
