@@ -138,16 +138,12 @@ impl Desk {
             return Err(Unasked::Changed);
         }
         let is_exclusive = |kind| matches!(kind, ActionKind::Edit | ActionKind::Skip);
-        if let (Some(id), true) = (wish.failed_event_id, is_exclusive(wish.kind)) {
-            let others = ActionQuery::newest(50).of_event(wish.feed_uri.clone(), id);
+        if let Some(parked) = parked.as_ref().filter(|_| is_exclusive(wish.kind)) {
+            let others = ActionQuery::newest(50).of_event(parked.id, &parked.event);
             let others = work.actions(&others).await?;
-            let event = parked.as_ref().map(|parked| parked.event.id());
-            let open = others.iter().find(|other| {
-                // Under the number of one that is gone may be another.
-                other.asked.event_id.as_ref() == event
-                    && other.progress.state.is_open()
-                    && is_exclusive(other.asked.kind)
-            });
+            let open = others
+                .iter()
+                .find(|other| other.progress.state.is_open() && is_exclusive(other.asked.kind));
             if let Some(open) = open {
                 return Err(Unasked::Taken(open.id, open.asked.by.clone()));
             }

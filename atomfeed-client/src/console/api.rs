@@ -133,10 +133,8 @@ impl Visit<'_> {
             .ok_or(Ended::NotFound)?;
         let event = &failed.event;
         let log = work.retry_log(event.feed_uri(), event.id()).await?;
-        let query = ActionQuery::newest(MOST).of_event(event.feed_uri().clone(), failed.id);
-        let mut actions = work.actions(&query).await?;
-        // Under the number of one that is gone may be another.
-        actions.retain(|action| action.asked.event_id.as_ref() == Some(event.id()));
+        let query = ActionQuery::newest(MOST).of_event(failed.id, event);
+        let actions = work.actions(&query).await?;
         let last = log.last().map_or(&failed.failure, |retry| &retry.failure);
         let mut value = parked(&ParkedEvent::of(&failed, last, false));
         value["content"] = json!(event.content());

@@ -32,10 +32,8 @@ impl Visit<'_> {
                 .filter(|first| *first < id);
             behind = work.failed_events(&of_key.after(id).limit(21)).await?;
         }
-        let of_event = ActionQuery::newest(50).of_event(feed.clone(), id);
-        let mut actions = work.actions(&of_event).await?;
-        // Under the number of one that is gone may be another.
-        actions.retain(|action| action.asked.event_id.as_ref() == Some(event.id()));
+        let of_event = ActionQuery::newest(50).of_event(id, event);
+        let actions = work.actions(&of_event).await?;
         let is_foreign = self
             .desk
             .is_foreign(is_adopted, work.as_mut(), feed)

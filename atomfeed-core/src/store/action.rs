@@ -2,7 +2,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use super::StoreResult;
-use crate::{Action, ActionProgress, ActionState, FeedUri, NewAction};
+use crate::{Action, ActionProgress, ActionState, EntryId, Event, FeedUri, NewAction};
 
 /// What was asked of consumers, and what came of it (table `atomfeed_actions`, of our own).
 #[async_trait]
@@ -48,8 +48,11 @@ pub trait ActionStore: Send {
 pub struct ActionQuery {
     /// Only those of this feed.
     pub feed_uri: Option<FeedUri>,
-    /// Only those with this parked event; it takes the feed, too.
+    /// Only those with this parked event; it takes the feed, too, and the id of the event: under the number of one
+    /// that is gone may be another.
     pub failed_event_id: Option<i64>,
+    /// Only those with an event of this id.
+    pub event_id: Option<EntryId>,
     /// Only ids below this: the last one of the page before.
     pub before: Option<i64>,
     /// At most so many.
@@ -62,6 +65,7 @@ impl ActionQuery {
         Self {
             feed_uri: None,
             failed_event_id: None,
+            event_id: None,
             before: None,
             limit,
         }
@@ -74,11 +78,12 @@ impl ActionQuery {
         self
     }
 
-    /// Only those with a parked event of a feed.
+    /// Only those with a parked event, by its number in `failed_events` and what it is.
     #[must_use]
-    pub fn of_event(mut self, feed_uri: FeedUri, failed_event_id: i64) -> Self {
+    pub fn of_event(mut self, failed_event_id: i64, event: &Event) -> Self {
         self.failed_event_id = Some(failed_event_id);
-        self.of_feed(feed_uri)
+        self.event_id = Some(event.id().clone());
+        self.of_feed(event.feed_uri().clone())
     }
 
     /// Only ids below this: the last one of the page before.

@@ -14,7 +14,7 @@ use atomfeed_core::{ActionKind, ActionState, Reason};
 use tokio::time::Instant;
 
 use super::{Lab, NEVER, PATIENCE, SLOW};
-use crate::feeds::{feed_uri, on_every_store};
+use crate::feeds::on_every_store;
 
 on_every_store!(
     one_is_tried_again_edited_or_given_up,
@@ -75,7 +75,10 @@ async fn one_is_tried_again_edited_or_given_up<H: Harness + 'static>(harness: &A
 
     // All of it can be read afterwards.
     let mut work = lab.store.look().await.unwrap();
-    let query = ActionQuery::newest(100).of_event(feed_uri(), two.id);
+    let query = ActionQuery::newest(100).of_event(
+        two.id,
+        &Event::new(two.event_id.clone(), two.feed_uri.clone()),
+    );
     let actions = work.actions(&query).await.unwrap();
     let kinds: Vec<_> = actions
         .iter()

@@ -11,13 +11,13 @@ use atomfeed_core::store::sql::{Dialect, SqlStore};
 use atomfeed_core::store::{
     ConsoleStore, FailureFilter, FailureQuery, Publishing, Records, StoreResult,
 };
-use atomfeed_core::{ActionKind, ActionProgress, ActionState, Clock, NewAction, SystemClock};
+use atomfeed_core::{ActionProgress, ActionState, Clock, SystemClock};
 use chrono::TimeDelta;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, SqlSafeStr};
 use tokio::sync::{Barrier, mpsc};
 
-use super::{ASHA, Browser, FEED, console, feed, json_request};
+use super::{ASHA, Browser, FEED, console, json_request, retry_of_many};
 
 /// Long enough for any machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -113,16 +113,7 @@ where
     let unreadable = insert(451..=451).replace("'tag:451'", "''");
     run(&store, unreadable).await;
     let long_ago = SystemClock.now() - TimeDelta::minutes(3);
-    let many = NewAction {
-        feed_uri: feed(),
-        kind: ActionKind::RetryMany,
-        failed_event_id: None,
-        event_id: None,
-        detail: String::new(),
-        by: "asha".to_owned(),
-        why: "a test".to_owned(),
-        at: long_ago,
-    };
+    let many = retry_of_many(long_ago);
     let begun = ActionProgress::waiting(long_ago).then(ActionState::Running, long_ago, "");
     let mut work = store.change().await.unwrap();
     assert_eq!(work.count_failures(1_000).await.unwrap(), 451);

@@ -2,7 +2,7 @@
 
 use atomfeed_core::store::{ActionQuery, ConsoleStore, MemoryStore};
 
-use super::{Browser, MOUNT, console, event, feed, hidden, park};
+use super::{Browser, MOUNT, console, event, hidden, park};
 
 /// HL7 has line ends that no form has; and what somebody else has changed meanwhile is not written over.
 #[tokio::test]
@@ -20,13 +20,14 @@ async fn an_edit_keeps_the_line_ends_and_what_others_did() {
         ("a", "a\r\nc", Some("a\nc")),
         ("a\r\nb\nc", "a\r\nb\r\nd", None),
     ] {
-        let id = park(&store, &event(1, content), "boom").await;
+        let parked = event(1, content);
+        let id = park(&store, &parked, "boom").await;
         let path = format!("/systems/Lab/failed/{id}/edit");
         let fields = [("detail", typed), ("why", "a test")];
         let asked = asha.fill(&path, &fields).await;
         let mut work = store.look().await.unwrap();
         let actions = work
-            .actions(&ActionQuery::newest(1).of_event(feed(), id))
+            .actions(&ActionQuery::newest(1).of_event(id, &parked))
             .await
             .unwrap();
         let detail = actions.first().map(|action| action.asked.detail.as_str());

@@ -10,11 +10,12 @@ mod shown;
 use async_trait::async_trait;
 use atomfeed_client::console::{Console, ConsoleUsers, Role};
 use atomfeed_core::store::ConsoleStore;
-use atomfeed_core::{Clock, EntryId, Event, Failure, FeedUri, SystemClock};
+use atomfeed_core::{ActionKind, Clock, EntryId, Event, Failure, FeedUri, NewAction, SystemClock};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST, LOCATION, ORIGIN, SET_COOKIE};
 use axum::http::{Request, Response, StatusCode};
+use chrono::{DateTime, Utc};
 use serde_json::Value;
 use tower_service::Service;
 use url::form_urlencoded;
@@ -191,4 +192,18 @@ fn json_request(method: &str, path: &str, who: &str, body: &Value) -> Request<Bo
         .header(AUTHORIZATION, who)
         .body(Body::from(body.to_string()))
         .unwrap()
+}
+
+/// What Asha asks for: that all of the feed are tried again.
+fn retry_of_many(at: DateTime<Utc>) -> NewAction {
+    NewAction {
+        feed_uri: feed(),
+        kind: ActionKind::RetryMany,
+        failed_event_id: None,
+        event_id: None,
+        detail: String::new(),
+        by: "asha".to_owned(),
+        why: "a test".to_owned(),
+        at,
+    }
 }

@@ -3,12 +3,11 @@
 use atomfeed_core::store::conformance::{Harness, MySqlHarness, PostgresHarness};
 use atomfeed_core::store::{ActionQuery, ConsoleStore, MemoryStore};
 use atomfeed_core::{
-    ActionKind, ActionProgress, ActionState, Clock, EntryId, Failure, FeedUri, Marker, NewAction,
-    SystemClock,
+    ActionKind, ActionProgress, ActionState, Clock, EntryId, Failure, FeedUri, Marker, SystemClock,
 };
 use serde_json::{Value, json};
 
-use super::{ASHA, Browser, FEED, MOUNT, console, event, feed, json_request, park};
+use super::{ASHA, Browser, FEED, MOUNT, console, event, feed, json_request, park, retry_of_many};
 
 /// As the console of the original answered.
 #[tokio::test]
@@ -144,16 +143,7 @@ where
     assert!(page.contains("tries 4 again"), "{page}");
     // What a console was at that was ended in the middle is gone on with once somebody looks.
     let long_ago = SystemClock.now() - chrono::TimeDelta::minutes(3);
-    let many = NewAction {
-        feed_uri: feed(),
-        kind: ActionKind::RetryMany,
-        failed_event_id: None,
-        event_id: None,
-        detail: String::new(),
-        by: "asha".to_owned(),
-        why: "a test".to_owned(),
-        at: long_ago,
-    };
+    let many = retry_of_many(long_ago);
     let begun = ActionProgress::waiting(long_ago).then(ActionState::Running, long_ago, "");
     let mut work = store.change().await.unwrap();
     let many = work.ask(&many, &begun).await.unwrap();

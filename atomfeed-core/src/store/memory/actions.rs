@@ -42,8 +42,10 @@ impl ActionStore for MemoryConnection {
                 let asked = &action.asked;
                 let feed = query.feed_uri.as_ref();
                 let event = query.failed_event_id;
+                let id = query.event_id.as_ref();
                 feed.is_none_or(|feed| asked.feed_uri == *feed)
                     && event.is_none_or(|event| asked.failed_event_id == Some(event))
+                    && id.is_none_or(|id| asked.event_id.as_ref() == Some(id))
             })
             .collect();
         let newest = actions.into_iter().rev();

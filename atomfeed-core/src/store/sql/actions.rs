@@ -81,6 +81,9 @@ impl<D: Dialect> ActionStore for SqlUnitOfWork<D> {
         if let Some(id) = query.failed_event_id {
             choice.and("failed_event_id = ?", [id.into()]);
         }
+        if let Some(event) = &query.event_id {
+            choice.and("event_id = ?", [event.as_str().into()]);
+        }
         if let Some(before) = query.before {
             choice.and("id < ?", [before.into()]);
         }
