@@ -273,14 +273,6 @@ impl Data {
             }
         }
     }
-
-    /// The options of the program that say the same.
-    pub fn options(&self) -> [String; 2] {
-        match self {
-            Self::Folder(folder) => ["--data".to_owned(), folder.display().to_string()],
-            Self::Postgres(url) => ["--postgres".to_owned(), url.clone()],
-        }
-    }
 }
 
 /// Makes the tables of a system: statements of [`Sql`], each `CREATE TABLE IF NOT EXISTS` or like it.
