@@ -12,6 +12,7 @@ mod console;
 mod content;
 mod crashes;
 mod disturbed;
+mod ended;
 mod faulty;
 mod feeds;
 mod gone;

@@ -19,7 +19,8 @@ pub struct StoreError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StoreErrorKind {
-    /// The database cannot be reached or did not answer in time; trying again later may help.
+    /// The database cannot be reached, did not answer in time, or has ended the connection; it has no room or
+    /// no connection left; or another transaction has kept a lock for too long. Trying again later may help.
     Unavailable,
     /// Somebody else moved the marker, took the feed, or went first with another transaction. Read again,
     /// then decide.
@@ -135,7 +136,8 @@ impl StoreError {
 }
 
 /// Whether an error, or what caused it, is one of a database that may be gone when it is tried again: the
-/// database does not answer, or another transaction was in the way and went first (a deadlock).
+/// database does not answer, shuts down or starts, has no room or no connection left; or another transaction
+/// was in the way, kept a lock for too long or went first (a deadlock).
 pub fn is_transient(error: &(dyn StdError + 'static)) -> bool {
     matches!(
         kind_of(error),

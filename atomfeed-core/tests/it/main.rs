@@ -17,6 +17,7 @@ mod seeded;
 mod set_aside;
 mod spellings;
 mod sql_stores;
+mod transient;
 mod zones;
 
 mod memory {
