@@ -103,7 +103,7 @@ async fn the_feed_waits_and_keeps_its_order() {
         // With 1 s, 2 s, 4 s, … up to a minute, that is some minutes.
         let erp = Erp::down_for(12);
         let store = MemoryStore::new();
-        let client = emr.client().interval(MILLISECOND);
+        let client = emr.client().interval(Duration::from_millis(250));
         let client = match prepares {
             true => client.build(store.clone(), Asks(erp.clone())),
             false => client.build(store.clone(), erp.clone()),
