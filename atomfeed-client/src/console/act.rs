@@ -8,6 +8,7 @@ use atomfeed_core::{
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
+use super::again::Again;
 use super::desk::Desk;
 use super::system::System;
 use super::users::{ConsoleUser, Role};
@@ -112,17 +113,32 @@ impl Desk {
         user: &ConsoleUser,
         wish: Wish,
     ) -> Result<i64, Unasked> {
+        let mut again = Again::new();
+        loop {
+            match self.ask_once(system, user, &wish).await {
+                Err(Unasked::Store(error)) if again.after(&error) => {}
+                asked => return asked,
+            }
+        }
+    }
+
+    async fn ask_once(
+        &self,
+        system: &System,
+        user: &ConsoleUser,
+        wish: &Wish,
+    ) -> Result<i64, Unasked> {
         if user.role < Role::Operate {
             return Err(Unasked::NotAllowed(user.name.clone()));
         }
-        self.check(&wish)?;
+        self.check(wish)?;
         let is_adopted = system.store().await?.is_adopted();
         let mut work = system.change().await?;
         let is_foreign = self
             .is_foreign(is_adopted, work.as_mut(), &wish.feed_uri)
             .await?;
         if is_foreign && wish.kind == ActionKind::RetryMany {
-            return self.reset_many(system, user, work, wish).await;
+            return self.reset_many(system, user, work, wish.clone()).await;
         }
         let parked = match wish.failed_event_id {
             None => None,
@@ -149,7 +165,7 @@ impl Desk {
             }
         }
         let now = self.clock.now();
-        let action = wish.action(user, parked.as_ref(), now);
+        let action = wish.clone().action(user, parked.as_ref(), now);
         let waiting = ActionProgress::waiting(now);
         let progress = match action.kind {
             ActionKind::Rebase => {
@@ -266,6 +282,21 @@ impl Desk {
         user: &ConsoleUser,
         id: i64,
     ) -> Result<(), Unasked> {
+        let mut again = Again::new();
+        loop {
+            match self.call_off_once(system, user, id).await {
+                Err(Unasked::Store(error)) if again.after(&error) => {}
+                called_off => return called_off,
+            }
+        }
+    }
+
+    async fn call_off_once(
+        &self,
+        system: &System,
+        user: &ConsoleUser,
+        id: i64,
+    ) -> Result<(), Unasked> {
         if user.role < Role::Operate {
             return Err(Unasked::NotAllowed(user.name.clone()));
         }
@@ -292,11 +323,16 @@ impl Desk {
         detail: &str,
     ) -> Result<String, Unasked> {
         let rebase = rebase(detail)?;
-        let mut work = system.change().await?;
-        let would = work.rebase(&rebase).await?;
-        // It is undone with the transaction.
-        drop(work);
-        Ok(told(&would))
+        let mut again = Again::new();
+        loop {
+            // It is undone with the transaction.
+            let mut work = system.change().await?;
+            match work.rebase(&rebase).await {
+                Ok(would) => return Ok(told(&would)),
+                Err(error) if again.after(&error) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 }
 

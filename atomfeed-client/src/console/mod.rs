@@ -48,6 +48,7 @@
 //! `POST /apps/SYSTEM/failedEvent/EVENT-ID/resetRetryCount`.
 
 mod act;
+mod again;
 mod answer;
 mod api;
 mod desk;

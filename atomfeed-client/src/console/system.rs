@@ -7,6 +7,8 @@ use futures_util::future::BoxFuture;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
+use super::again::Again;
+
 /// How long a database is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -141,12 +143,20 @@ impl System {
 }
 
 async fn count_all(store: &dyn ConsoleStore) -> StoreResult<()> {
+    let mut again = Again::new();
     loop {
-        let mut work = store.change().await?;
-        let changed = work.count_failures(COUNTED_AT_ONCE).await?;
-        work.commit().await?;
-        if changed == 0 {
-            return Ok(());
+        match count_some(store).await {
+            Ok(0) => return Ok(()),
+            Ok(_) => again = Again::new(),
+            Err(error) if again.after(&error) => {}
+            Err(error) => return Err(error),
         }
     }
+}
+
+async fn count_some(store: &dyn ConsoleStore) -> StoreResult<u64> {
+    let mut work = store.change().await?;
+    let changed = work.count_failures(COUNTED_AT_ONCE).await?;
+    work.commit().await?;
+    Ok(changed)
 }

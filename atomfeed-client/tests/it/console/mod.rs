@@ -6,6 +6,7 @@ mod door;
 mod original;
 mod sessions;
 mod shown;
+mod undone;
 
 use async_trait::async_trait;
 use atomfeed_client::console::{Console, ConsoleUsers, Role};

@@ -259,15 +259,25 @@ impl<D: Dialect> SqlUnitOfWork<D> {
                 changed += 1;
             }
         }
+        // In the order of their ids: of two that count at once, none waits for the other in a circle.
+        let mut miscounted = Vec::new();
         for mut row in self.fetch(what, MISCOUNTED, limit()).await? {
-            let (id, retries) = (row.required_int()?, row.required_int()?);
+            miscounted.push((row.required_int()?, row.required_int()?));
+        }
+        miscounted.sort_unstable();
+        for (id, retries) in miscounted {
             let values = vec![retries.into(), id.into()];
             changed += self.execute(what, SET_RETRIES, values).await?;
             self.count_last(id).await?;
         }
+        let mut gone = Vec::new();
         for mut row in self.fetch(what, GONE, limit()).await? {
+            gone.push(row.required_int()?);
+        }
+        gone.sort_unstable();
+        for id in gone {
             changed += 1;
-            self.count_out(row.required_int()?).await?;
+            self.count_out(id).await?;
         }
         Ok(changed)
     }
