@@ -28,7 +28,7 @@ pub(super) struct Properties {
 impl Properties {
     /// Reads a file as Java does: in ISO 8859-1, with escapes.
     pub(super) fn read(bytes: &[u8]) -> anyhow::Result<Self> {
-        let left = java_properties::read(&escaped(bytes)[..]);
+        let left = java_properties::read(&prepared(bytes)[..]);
         let left = left.context("it is no property file of Java")?;
         Ok(Self {
             left: left.into_iter().collect(),
@@ -122,21 +122,44 @@ impl Properties {
     }
 }
 
-/// The same with escapes for what is not ASCII: to Java, each byte is the character of that number, while the
-/// library takes those from 80 to 9F for what Windows-1252 has there.
-fn escaped(bytes: &[u8]) -> Vec<u8> {
+/// Where in a line of a property file a byte is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Begin,
+    Comment,
+    Text,
+}
+
+/// The same without comments, in which the library would look for escapes; and with escapes for what is not
+/// ASCII: to Java, each byte is the character of that number, while the library takes those from 80 to 9F for
+/// what Windows-1252 has there.
+fn prepared(bytes: &[u8]) -> Vec<u8> {
     let mut text = Vec::with_capacity(bytes.len());
+    let (mut place, mut before) = (Place::Begin, b'\n');
     let mut is_after_backslash = false;
     for &byte in bytes {
         match byte {
-            0x80.. => {
-                // A backslash that stands there already is part of the escape: to Java, it is of no matter.
-                if !is_after_backslash {
-                    text.push(b'\\');
-                }
-                text.extend(format!("u{byte:04x}").into_bytes());
+            b'\n' if before == b'\r' => {}
+            // A line that goes on may begin as a comment does, and is none.
+            b'\n' | b'\r' if is_after_backslash => place = Place::Text,
+            b'\n' | b'\r' => place = Place::Begin,
+            b' ' | b'\t' | b'\x0c' => {}
+            b'#' | b'!' if place == Place::Begin => place = Place::Comment,
+            _ if place == Place::Begin => place = Place::Text,
+            _ => {}
+        }
+        before = byte;
+        if place == Place::Comment {
+            continue;
+        }
+        if byte.is_ascii() {
+            text.push(byte);
+        } else {
+            // A backslash that stands there already is part of the escape: to Java, it is of no matter.
+            if !is_after_backslash {
+                text.push(b'\\');
             }
-            _ => text.push(byte),
+            text.extend(format!("u{byte:04x}").into_bytes());
         }
         is_after_backslash = byte == b'\\' && !is_after_backslash;
     }
@@ -178,6 +201,15 @@ mod tests {
             panic!("{unused:?}");
         };
         assert_eq!(empty.to_string(), "empty: it has no value");
+    }
+
+    #[test]
+    fn in_comments_anything_may_stand() {
+        let file = b"# C:\\users\\uni\r\n \t! ends in \\\na=1\\\r\n#2\\\n  !3\n\n#\xe9 \\u12\rb \\# = c # d\n#";
+        let mut properties = Properties::read(file).unwrap();
+        assert_eq!(properties.text("a").unwrap(), "1#2!3");
+        assert_eq!(properties.text("b").unwrap(), "# = c # d");
+        assert!(properties.unused(|_| "").is_empty());
     }
 
     #[test]
