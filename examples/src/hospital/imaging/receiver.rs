@@ -15,16 +15,19 @@ use crate::hospital::{Engine, Field, Sql, make_tables};
 
 const MAKE_STUDIES: &str = "CREATE TABLE IF NOT EXISTS studies (
     order_number TEXT PRIMARY KEY, patient_identifier TEXT NOT NULL, patient_name TEXT NOT NULL,
+    patient_birthdate TEXT NOT NULL, patient_gender TEXT NOT NULL, quantity BIGINT NOT NULL,
     concept_uuid TEXT NOT NULL, concept_name TEXT NOT NULL, state TEXT NOT NULL,
     message_id TEXT NOT NULL, messages BIGINT NOT NULL)";
 
 /// Takes what the message before has not said already: a message that comes again changes nothing.
 const TAKE: &str =
-    "INSERT INTO studies (order_number, patient_identifier, patient_name, concept_uuid,
-        concept_name, state, message_id, messages)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, 1)
+    "INSERT INTO studies (order_number, patient_identifier, patient_name, patient_birthdate,
+        patient_gender, quantity, concept_uuid, concept_name, state, message_id, messages)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 1)
     ON CONFLICT (order_number) DO UPDATE SET patient_identifier = excluded.patient_identifier,
-        patient_name = excluded.patient_name, concept_uuid = excluded.concept_uuid,
+        patient_name = excluded.patient_name, patient_birthdate = excluded.patient_birthdate,
+        patient_gender = excluded.patient_gender, quantity = excluded.quantity,
+        concept_uuid = excluded.concept_uuid,
         concept_name = excluded.concept_name, state = excluded.state,
         message_id = excluded.message_id, messages = studies.messages + 1
     WHERE studies.message_id <> excluded.message_id";
@@ -114,7 +117,7 @@ async fn answer<D: Engine>(message: &[u8], store: &SqlStore<D>) -> anyhow::Resul
 }
 
 /// The values of a study, in the order of the columns.
-fn study(message: &Incoming<'_>) -> Result<[Field; 7], Refusal> {
+fn study(message: &Incoming<'_>) -> Result<[Field; 10], Refusal> {
     let kind = [1, 2].map(|number| message.component("MSH", 9, number));
     if kind != ["ORM", "O01"] {
         return Err(Refusal::unsupported(format!(
@@ -139,6 +142,14 @@ fn study(message: &Incoming<'_>) -> Result<[Field; 7], Refusal> {
             "order control {code:?} is none of NW, XO and CA"
         )));
     };
+    let quantity = message.component("ORC", 7, 1);
+    // Without one it is one.
+    let quantity: i64 = match quantity.as_str() {
+        "" => 1,
+        given => given.parse().map_err(|_| {
+            Refusal::wrong(format!("the quantity (ORC-7) {given:?} is no whole number"))
+        })?,
+    };
     let part = |number| message.component("PID", 5, number);
     Ok([
         given("the order number (ORC-2)", message.component("ORC", 2, 1))?,
@@ -147,6 +158,9 @@ fn study(message: &Incoming<'_>) -> Result<[Field; 7], Refusal> {
             message.component("PID", 3, 1),
         )?,
         given("the patient's name (PID-5)", full_name(&part(1), &part(2)))?,
+        message.component("PID", 7, 1).into(),
+        message.component("PID", 8, 1).into(),
+        quantity.into(),
         given(
             "what is to be examined (OBR-4)",
             message.component("OBR", 4, 1),

@@ -254,6 +254,7 @@ async fn what_is_no_order_is_refused_and_a_message_without_end_is_hung_up_on() {
         (with("ORC|NW|ORD-1|", "ORC|NW||"), "AE", good.id()),
         (with("OBR|", "ORC|NW|ORD-2\rOBR|"), "AE", good.id()),
         (with("OBR|", "OBX|"), "AE", good.id()),
+        (with("|||||1||", "|||||one||"), "AE", good.id()),
         (not_utf8.collect(), "AE", good.id()),
         (with("ORM^O01^ORM_O01", "ADT^A01"), "AR", good.id()),
         (with("|P|2.5|", "|P|2.3|"), "AR", good.id()),

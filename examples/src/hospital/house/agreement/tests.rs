@@ -84,11 +84,14 @@ fn what_was_cancelled_may_be_missing_no_more_than_what_was_not() {
     assert_eq!(all(&erp::LINES.of(sales, Rows::new())), expected);
 
     let studies = made_up(&[
-        &["ORD-1", "?", "?", "c1", "Chest X-ray", "CA"],
+        &["ORD-1", "?", "?", "?", "?", "?", "c1", "Chest X-ray", "CA"],
         &[
             "ORD-2",
             "GAN1",
             "Asha Verma",
+            "19900101",
+            "F",
+            "1",
             "c1",
             "Chest X-ray",
             "NW or XO",
@@ -106,6 +109,9 @@ fn what_was_cancelled_may_be_missing_no_more_than_what_was_not() {
             "ORD-1",
             "GAN1",
             "Asha Sahu",
+            "19900101",
+            "F",
+            "1",
             "c1",
             "Chest X-ray",
             "NW or XO",
@@ -114,6 +120,9 @@ fn what_was_cancelled_may_be_missing_no_more_than_what_was_not() {
             "ORD-2",
             "GAN1",
             "Asha Sahu",
+            "19900101",
+            "F",
+            "1",
             "c1",
             "Chest X-ray",
             "NW or XO",

@@ -21,6 +21,9 @@ impl Damages {
         let columns = [
             ("patient", "patient_identifier", "'wrong'"),
             ("patient's name", "patient_name", "'wrong'"),
+            ("birth date", "patient_birthdate", "'wrong'"),
+            ("gender", "patient_gender", "'wrong'"),
+            ("quantity", "quantity", "-1"),
             ("concept", "concept_uuid", "'wrong'"),
             ("concept's name", "concept_name", "'wrong'"),
         ];
