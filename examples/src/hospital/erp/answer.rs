@@ -110,11 +110,24 @@ impl OdooError {
             Self::Away { .. } | Self::Busy { .. } | Self::NoOdoo { .. } | Self::NotLetIn { .. } => {
                 true
             }
+            // The class itself is named, and not those that it inherits from.
             Self::Exception { name, .. } => matches!(
                 name.as_str(),
-                // Odoo's database is away, or another transaction was in the way for longer than Odoo tries.
+                // Odoo's database is away, begins or ends, and has no room or no connection left.
                 "psycopg2.OperationalError"
                     | "psycopg2.InterfaceError"
+                    | "psycopg2.pool.PoolError"
+                    | "odoo.sql_db.PoolError"
+                    | "psycopg2.errors.AdminShutdown"
+                    | "psycopg2.errors.CrashShutdown"
+                    | "psycopg2.errors.CannotConnectNow"
+                    | "psycopg2.errors.ConnectionFailure"
+                    | "psycopg2.errors.ConnectionException"
+                    | "psycopg2.errors.TooManyConnections"
+                    | "psycopg2.errors.DiskFull"
+                    | "psycopg2.errors.OutOfMemory"
+                    | "psycopg2.errors.ReadOnlySqlTransaction"
+                    // Another transaction was in the way for longer than Odoo tries.
                     | "psycopg2.errors.SerializationFailure"
                     | "psycopg2.errors.DeadlockDetected"
                     | "psycopg2.errors.LockNotAvailable"
@@ -271,6 +284,7 @@ mod tests {
     fn an_odoo_that_can_do_nothing_now_is_waited_for() {
         for name in [
             "psycopg2.OperationalError",
+            "psycopg2.errors.AdminShutdown",
             "psycopg2.errors.SerializationFailure",
             "werkzeug.exceptions.NotFound",
         ] {
