@@ -189,7 +189,9 @@ async fn open(
             }
             let options = SqliteConnectOptions::from_str(url)
                 .map_err(|error| refused(format!("opening {url}")).caused_by(error))?
-                .create_if_missing(false);
+                .create_if_missing(false)
+                // As long as all who open a store wait for others.
+                .busy_timeout(Duration::from_secs(30));
             let pool = SqlitePoolOptions::new()
                 .max_connections(4)
                 .connect_lazy_with(options);

@@ -13,8 +13,9 @@ impl Again {
         Self(TIMES)
     }
 
-    /// Whether it is to be done once more after this error. Nothing lasts of what the transaction has done:
-    /// the database has ended it, to let another one go on (a deadlock).
+    /// Whether it is to be done once more after this error. Nothing lasts of what the transaction has done: the
+    /// database has ended it, to let another one go on (a deadlock), or it was not committed, since it had met
+    /// what another one had written meanwhile.
     pub(super) fn after(&mut self, error: &StoreError) -> bool {
         let is_due = error.kind() == StoreErrorKind::Conflict && self.0 > 0;
         if is_due {

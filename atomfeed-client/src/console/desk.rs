@@ -6,6 +6,7 @@ use atomfeed_core::{Clock, FeedUri, Marker};
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::door::Sessions;
+use super::reset::InHand;
 use super::system::System;
 
 /// After this long without a word of its consumer, a feed has stalled.
@@ -15,6 +16,7 @@ const STALLED: TimeDelta = TimeDelta::minutes(10);
 pub(super) struct Desk {
     pub(super) systems: Vec<System>,
     pub(super) sessions: Sessions,
+    pub(super) resetting: InHand,
     /// What stands before each path.
     pub(super) base: String,
     pub(super) dead_at: u32,

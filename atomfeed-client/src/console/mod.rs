@@ -181,6 +181,7 @@ impl Console {
             path => format!("/{path}"),
         };
         let desk = Desk {
+            resetting: Arc::default(),
             systems: self.systems,
             sessions: Sessions::new(self.door, self.secure),
             base,

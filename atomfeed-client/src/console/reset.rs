@@ -1,6 +1,7 @@
 //! Many events of a feed that another program runs, for that program to try again.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use atomfeed_core::store::{
@@ -8,6 +9,7 @@ use atomfeed_core::store::{
 };
 use atomfeed_core::{Action, ActionKind, ActionProgress, ActionState, Clock};
 use chrono::TimeDelta;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::act::{Unasked, Wish};
@@ -28,6 +30,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// How long nothing was written of it, until it counts as left by a console that was ended.
 const LEFT: TimeDelta = TimeDelta::minutes(2);
 
+/// What this console is at: by system and action.
+pub(super) type InHand = Arc<Mutex<HashSet<(String, i64)>>>;
+
 impl Desk {
     /// Writes down that many are to be tried again, and sets their retries to 0, in a task of its own: who asks
     /// may go away.
@@ -38,18 +43,15 @@ impl Desk {
         mut work: Box<dyn Records>,
         wish: Wish,
     ) -> Result<i64, Unasked> {
+        let store = system.store().await?;
         let now = self.clock.now();
         let asked = wish.action(user, None, now);
         let progress = ActionProgress::waiting(now).then(ActionState::Running, now, "");
         let id = work.ask(&asked, &progress).await?;
         work.commit().await?;
-        let resetting = Resetting {
-            store: system.store().await?,
-            clock: Arc::clone(&self.clock),
-            id,
-        };
-        let task = tokio::spawn(resetting.run());
-        let _ = timeout(MOMENT, task).await;
+        if let Some(task) = self.begin_resetting(system, store, id) {
+            let _ = timeout(MOMENT, task).await;
+        }
         Ok(id)
     }
 
@@ -73,10 +75,46 @@ impl Desk {
             .is_foreign(store.is_adopted(), work.as_mut(), feed)
             .await?
         {
-            let (clock, id) = (Arc::clone(&self.clock), action.id);
-            tokio::spawn(Resetting { store, clock, id }.run());
+            drop(work);
+            self.begin_resetting(system, store, action.id);
         }
         Ok(())
+    }
+
+    /// Sets to it, unless that is done already: of a database that takes no writes, it may take long.
+    fn begin_resetting(
+        &self,
+        system: &System,
+        store: Arc<dyn ConsoleStore>,
+        id: i64,
+    ) -> Option<JoinHandle<()>> {
+        let key = (system.name().to_owned(), id);
+        let all = Arc::clone(&self.resetting);
+        let is_new = all
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(key.clone());
+        is_new.then(|| {
+            let clock = Arc::clone(&self.clock);
+            let in_hand = Held { all, key };
+            tokio::spawn(async move {
+                Resetting { store, clock, id }.run().await;
+                drop(in_hand);
+            })
+        })
+    }
+}
+
+/// Takes it out of what is in hand, however it ends.
+struct Held {
+    all: InHand,
+    key: (String, i64),
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        all.remove(&self.key);
     }
 }
 

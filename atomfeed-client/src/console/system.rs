@@ -12,6 +12,9 @@ use super::again::Again;
 /// How long a database is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long one that answers is waited for to take a write: SQLite takes one at a time.
+const PATIENCE_TO_WRITE: Duration = Duration::from_secs(30);
+
 /// How soon it is looked again what other programs have parked.
 const COUNTS_AGAIN: Duration = Duration::from_secs(10);
 
@@ -65,7 +68,7 @@ impl System {
                 return Ok(Arc::clone(store));
             }
             let Some(open) = &self.open else {
-                return Err(self.away());
+                return Err(self.away(PATIENCE));
             };
             let opened = open().await?;
             *store = Some(Arc::clone(&opened));
@@ -73,7 +76,7 @@ impl System {
         };
         timeout(PATIENCE, opening)
             .await
-            .unwrap_or_else(|_| Err(self.away()))
+            .unwrap_or_else(|_| Err(self.away(PATIENCE)))
     }
 
     /// Opens a transaction that reads.
@@ -81,14 +84,14 @@ impl System {
         let store = self.store().await?;
         self.count(Arc::clone(&store)).await;
         let looking = timeout(PATIENCE, store.look()).await;
-        looking.unwrap_or_else(|_| Err(self.away()))
+        looking.unwrap_or_else(|_| Err(self.away(PATIENCE)))
     }
 
     /// Opens a transaction that writes.
     pub(super) async fn change(&self) -> StoreResult<Box<dyn Records>> {
         let store = self.store().await?;
-        let changing = timeout(PATIENCE, store.change()).await;
-        changing.unwrap_or_else(|_| Err(self.away()))
+        let changing = timeout(PATIENCE_TO_WRITE, store.change()).await;
+        changing.unwrap_or_else(|_| Err(self.away(PATIENCE_TO_WRITE)))
     }
 
     /// Whether what other programs have parked is still being counted.
@@ -132,9 +135,9 @@ impl System {
         counted.unwrap_or(Ok(()))
     }
 
-    fn away(&self) -> StoreError {
+    fn away(&self, patience: Duration) -> StoreError {
         let context = format!(
-            "looking at the database of {}: it does not answer within {PATIENCE:?}; see whether it runs, and \
+            "looking at the database of {}: it does not answer within {patience:?}; see whether it runs, and \
              whether its address is right",
             self.name
         );

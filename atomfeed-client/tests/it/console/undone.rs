@@ -1,13 +1,19 @@
-//! What is asked for while another transaction is in the way, which the database has go first.
+//! What is asked for while another transaction is in the way, or while the database takes no writes.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
 use atomfeed_core::store::conformance::{Harness, PostgresHarness};
-use atomfeed_core::store::{ActionQuery, ConsoleStore, PostgresStore};
-use atomfeed_core::{ActionState, Marker};
+use atomfeed_core::store::{
+    ActionQuery, ConsoleStore, MemoryStore, PostgresStore, Publishing, Records, StoreResult,
+};
+use atomfeed_core::{ActionProgress, ActionState, Clock, Marker, SystemClock};
+use chrono::TimeDelta;
 use sqlx::{Executor, PgPool, Postgres, Transaction};
 
-use super::{Browser, MOUNT, console, event, feed, hidden, park};
+use super::{Browser, MOUNT, console, event, feed, hidden, park, retry_of_many};
 
 /// Two that wait for each other: it is the console's transaction that PostgreSQL ends, and that is done again.
 #[tokio::test]
@@ -113,4 +119,59 @@ async fn waits(pool: &PgPool, for_a_lock: &str) {
         assert!(begun.elapsed() < Duration::from_secs(60), "{for_a_lock}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+}
+
+/// Tables of another program, which can be read and not be written to.
+#[derive(Clone, Default)]
+struct ReadOnly {
+    store: MemoryStore,
+    is_read_only: Arc<AtomicBool>,
+    in_vain: Arc<AtomicU32>,
+}
+
+#[async_trait]
+impl ConsoleStore for ReadOnly {
+    async fn look(&self) -> StoreResult<Box<dyn Records>> {
+        self.store.look().await
+    }
+
+    async fn change(&self) -> StoreResult<Box<dyn Records>> {
+        if self.is_read_only.load(Ordering::SeqCst) {
+            self.in_vain.fetch_add(1, Ordering::SeqCst);
+            std::future::pending::<()>().await;
+        }
+        self.store.change().await
+    }
+
+    async fn publishing(&self) -> StoreResult<Publishing> {
+        self.store.publishing().await
+    }
+
+    fn is_adopted(&self) -> bool {
+        true
+    }
+}
+
+/// A page that looks again each second does not set to it each time.
+#[tokio::test]
+async fn a_retry_of_many_that_was_left_is_gone_on_with_once() {
+    let store = ReadOnly::default();
+    park(&store, &event(1, "/patient/1"), "boom").await;
+    let long_ago = SystemClock.now() - TimeDelta::minutes(3);
+    let begun = ActionProgress::waiting(long_ago).then(ActionState::Running, long_ago, "");
+    let mut work = store.change().await.unwrap();
+    let many = work.ask(&retry_of_many(long_ago), &begun).await.unwrap();
+    work.commit().await.unwrap();
+    let mut asha = Browser::signed_in(console(store.clone()), "asha").await;
+    // It counts what is parked before.
+    asha.page("/").await;
+    store.is_read_only.store(true, Ordering::SeqCst);
+    for _look in 0..5 {
+        let page = asha.page(&format!("/systems/Lab/actions/{many}")).await;
+        assert!(page.contains("a test"), "{page}");
+        for _task in 0..10 {
+            tokio::task::yield_now().await;
+        }
+    }
+    assert_eq!(store.in_vain.load(Ordering::SeqCst), 1);
 }
