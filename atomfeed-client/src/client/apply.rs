@@ -134,7 +134,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         let handled = match self.work_together(work.as_mut(), &free).await? {
             Together::Handled(handled) => handled,
             Together::Failed => {
-                work.rollback().await?;
+                self.roll_back(work).await;
                 return Ok(false);
             }
             // The connection is closed with it: in which state it is nobody knows.
@@ -146,7 +146,8 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         }
         self.enter(work.as_mut(), ledger, &all).await?;
         match work.commit().await {
-            Err(error) if is_of_what_was_written(&error) => return Ok(false),
+            // Had it been done after all, the marker would stand elsewhere, and none of them be done again.
+            Err(error) if is_told_of_a_commit(&error) => return Ok(false),
             committed => committed?,
         }
         self.settle(ledger, &all);
@@ -232,7 +233,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             Ok((mut work, handled)) => {
                 self.enter(work.as_mut(), ledger, &[event]).await?;
                 match work.commit().await {
-                    Err(error) if is_of_what_was_written(&error) => error.into(),
+                    Err(error) if is_told_of_a_commit(&error) => error.into(),
                     committed => {
                         committed?;
                         self.settle(ledger, &[event]);
@@ -300,7 +301,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             Err(Halted::Error(error)) => {
                 self.see_that_it_is_whole(work.as_mut(), &error, [event])
                     .await?;
-                work.rollback().await?;
+                self.roll_back(work).await;
                 return Ok(Err(error));
             }
             Err(Halted::Lost(error)) => return Ok(Err(error)),
@@ -312,6 +313,14 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         }
     }
 
+    /// Undoes a transaction in which a worker has failed. Where the connection went, it is undone with it.
+    async fn roll_back(&self, work: Box<dyn UnitOfWork<Conn = C>>) {
+        if let Err(error) = work.rollback().await {
+            let error = &error as &dyn std::error::Error;
+            tracing::debug!(feed = %self.feed, error, "a transaction ends with its connection");
+        }
+    }
+
     /// Whether a worker that has returned an error has left the transaction as it was.
     async fn see_that_it_is_whole<'a>(
         &self,
@@ -319,7 +328,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         error: &WorkerError,
         events: impl IntoIterator<Item = &'a Event>,
     ) -> Result<(), ProcessErrorKind> {
-        // A deadlock ends the transaction, and then there is nothing to see.
+        // A deadlock of MariaDB ends the transaction, say.
         if !error.may_have_ended_transaction()
             && let Err(broken) = work.take_back().await
             && broken.kind() == StoreErrorKind::Broken
@@ -426,12 +435,18 @@ enum Halted {
     Lost(WorkerError),
 }
 
-/// Whether a commit was refused for what the worker has written: a constraint that is looked at only then,
-/// say. Nothing of it lasts.
-pub(super) fn is_of_what_was_written(error: &StoreError) -> bool {
+/// Whether the event, or the server, is the reason for which a commit has failed. What the worker has written was
+/// refused (by a constraint that is looked at only then, say), and nothing of it lasts; or the server ends the
+/// connection, or lets another transaction go first. Then it may last: whatever is done next, the marker or the
+/// parked row is changed along with it from what was read before, or not at all.
+pub(super) fn is_told_of_a_commit(error: &StoreError) -> bool {
     matches!(
         error.kind(),
-        StoreErrorKind::Database | StoreErrorKind::Duplicate | StoreErrorKind::Refused
+        StoreErrorKind::Database
+            | StoreErrorKind::Duplicate
+            | StoreErrorKind::Refused
+            | StoreErrorKind::Unavailable
+            | StoreErrorKind::Conflict
     )
 }
 

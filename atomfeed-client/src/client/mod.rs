@@ -47,7 +47,7 @@ use self::errands::Errands;
 use self::head::Head;
 use self::intake::Intake;
 use self::ledger::Ledger;
-use self::outage::{Backoff, Outages};
+use self::outage::{Absences, Backoff, Outages};
 use self::pace::Pace;
 use self::pages::{FetchedPage, Pages};
 use self::start::First;
@@ -102,6 +102,7 @@ pub struct AtomFeedClient<C: ?Sized> {
     settings: Settings,
     pace: Pace,
     outages: Outages,
+    absences: Absences,
     claiming: Claiming,
     watch: Arc<Watch>,
     /// Held by the one call that is at work on the feed.
@@ -193,6 +194,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             settings,
             pace: Pace::default(),
             outages: Outages::default(),
+            absences: Absences::default(),
             claiming: Claiming::default(),
             parked: AtomicU64::new(0),
         }
@@ -236,7 +238,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         if !matches!(error, Some(ProcessErrorKind::StandingBy { .. })) {
             let now = self.settings.clock.now();
             self.watch.end(error, stop.is_cancelled(), now);
-            self.write_status(true).await;
+            self.wait_at_work(self.write_status(true), ()).await;
         }
         self.pages.head.forget();
         match walked {

@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -80,6 +81,35 @@ impl Outage {
     /// Whether it is still the same that is met now.
     fn is_recent(&self, backoff: &Backoff) -> bool {
         Instant::now() < self.until + backoff.longest * 2 + SLACK
+    }
+}
+
+/// Since when what parked events need is away, as retries have met it: by id. A process that begins anew waits
+/// anew.
+#[derive(Debug, Default)]
+pub(super) struct Absences(Mutex<HashMap<i64, Instant>>);
+
+/// So many are kept: what somebody else has dealt with meanwhile nobody takes out.
+const MOST_ABSENCES: usize = 10_000;
+
+impl Absences {
+    fn lock(&self) -> MutexGuard<'_, HashMap<i64, Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What an event needs is away, still or again. Whether it is waited for on.
+    pub(super) fn is_waited_for(&self, backoff: &Backoff, id: i64) -> bool {
+        let mut known = self.lock();
+        if known.len() >= MOST_ABSENCES {
+            known.clear();
+        }
+        let since = *known.entry(id).or_insert_with(Instant::now);
+        since.elapsed() < backoff.patience
+    }
+
+    /// It is not away, or the event is parked no more.
+    pub(super) fn over(&self, id: i64) {
+        self.lock().remove(&id);
     }
 }
 

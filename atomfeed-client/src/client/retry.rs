@@ -11,7 +11,7 @@ use tracing::Instrument;
 use super::AtomFeedClient;
 use super::afresh::Afresh;
 use super::ahead::Ahead;
-use super::apply::is_of_what_was_written;
+use super::apply::is_told_of_a_commit;
 use super::outage::spread;
 use crate::outcome::{Outcome, Processed};
 use crate::worker::{Handled, Prepared};
@@ -80,7 +80,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         // Who stands by knows less than who is at work.
         if !matches!(&retried, Err(ProcessErrorKind::StandingBy { .. })) {
             self.watch.count(processed);
-            self.write_status(false).await;
+            self.wait_at_work(self.write_status(false), ()).await;
         }
         match retried {
             Ok(()) => Ok(processed),
@@ -281,9 +281,10 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
                 self.keep_claim(work.as_mut()).await?;
                 work.remove_failed_event(failed).await?;
                 match work.commit().await {
-                    Err(error) if is_of_what_was_written(&error) => error.into(),
+                    Err(error) if is_told_of_a_commit(&error) => error.into(),
                     committed => {
                         committed?;
+                        self.absences.over(failed.id);
                         self.tell_worker(event).await;
                         metric::retries(&self.feed, "succeeded");
                         tracing::info!(feed = %self.feed, event = %event.id(), "parked event applied");
@@ -299,9 +300,12 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         let due_in = |delay| TimeDelta::from_std(delay).ok().map(|delay| now + delay);
         let mut work = self.store.begin().await?;
         self.keep_claim(work.as_mut()).await?;
-        // What it needs has been away for longer than anybody waits: it is the event's.
-        let waited = (now - failed.failure.at()).to_std().unwrap_or_default();
-        if error.is_transient() && waited < self.settings.backoff.patience {
+        if !error.is_transient() {
+            self.absences.over(failed.id);
+        } else if self
+            .absences
+            .is_waited_for(&self.settings.backoff, failed.id)
+        {
             self.retry_after.store(failed.id, Ordering::Relaxed);
             // That counts for no retry; but others are to have their turn before it.
             let asked = error.retry_after().map(spread).unwrap_or_default();
@@ -315,6 +319,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
                 retry_in,
             });
         }
+        // Or what it needs has been away for longer than anybody waits: then it is the event's.
         let failure = Failure::new(error.report(), now);
         work.record_failed_retry(failed, &failure).await?;
         place.due_at = due_in(self.settings.retry_delays.delay(failed.retries));

@@ -17,7 +17,7 @@ const READING: u32 = 60;
 const RETRYING: u32 = 10;
 
 /// For how long a feed is tried to be given back to who stands by.
-const GIVING_BACK: Duration = Duration::from_secs(1);
+const GIVING_BACK: Duration = Duration::from_secs(5);
 
 impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
     /// Processes new events, then tries parked ones again, over and over by the configured

@@ -2,6 +2,8 @@ use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
+use atomfeed_core::store;
+
 use crate::FetchError;
 
 /// Why a worker could not apply an event, and whether trying again soon may help. Any error type
@@ -9,9 +11,9 @@ use crate::FetchError;
 ///
 /// A *permanent* error is one of the event: it is parked, and the others go on. A *transient* one is one
 /// of the world around (the ERP is down): the feed waits, and nothing is parked. An error is permanent
-/// unless it is [made transient](FailureExt::transient), or a database says that another transaction
-/// was in the way, or does not answer, or what could not be fetched may be had
-/// [soon](FetchError::is_transient).
+/// unless it is [made transient](FailureExt::transient), or [a database says
+/// so](atomfeed_core::store::is_transient): another transaction was in the way, or the server does not answer,
+/// shuts down, or has no room left; or what could not be fetched may be had [soon](FetchError::is_transient).
 ///
 /// ```
 /// use atomfeed_client::WorkerError;
@@ -29,7 +31,7 @@ use crate::FetchError;
 pub struct WorkerError {
     error: Box<dyn Error + Send + Sync>,
     transient: bool,
-    is_of_database: bool,
+    may_have_ended_transaction: bool,
     retry_after: Option<Duration>,
 }
 
@@ -39,7 +41,7 @@ impl WorkerError {
         Self {
             error: message.into().into(),
             transient: false,
-            is_of_database: false,
+            may_have_ended_transaction: false,
             retry_after: None,
         }
     }
@@ -66,10 +68,9 @@ impl WorkerError {
         self.retry_after
     }
 
-    /// Whether a database gave it that was away, or let another transaction go first: it may have ended
-    /// the one at hand by itself.
+    /// Whether a database gave it that may have ended the transaction at hand by itself.
     pub(crate) fn may_have_ended_transaction(&self) -> bool {
-        self.is_of_database
+        self.may_have_ended_transaction
     }
 
     /// Whether trying again soon may help.
@@ -92,11 +93,11 @@ impl WorkerError {
 
 impl<E: Error + Send + Sync + 'static> From<E> for WorkerError {
     fn from(error: E) -> Self {
-        let is_of_database = atomfeed_core::store::is_transient(&error);
+        let is_of_database = store::is_transient(&error);
         let fetching = fetch_error(&error);
         Self {
             transient: is_of_database || fetching.is_some_and(FetchError::is_transient),
-            is_of_database,
+            may_have_ended_transaction: store::may_end_transaction(&error),
             retry_after: fetching.and_then(FetchError::retry_after),
             error: Box::new(error),
         }

@@ -29,8 +29,8 @@ enum Then {
     Nothing,
     /// It gives an error of its own.
     Fails,
-    /// It gives one of the database.
-    FailsOnTheDatabase,
+    /// It gives that which the database has for this.
+    FailsWith(&'static str),
 }
 
 macro_rules! runs_statements {
@@ -48,8 +48,8 @@ macro_rules! runs_statements {
                     match self.then {
                         Then::Nothing => {}
                         Then::Fails => return Err(WorkerError::new("after all")),
-                        Then::FailsOnTheDatabase => {
-                            sqlx::query("SELECT nothing").execute(conn).await?;
+                        Then::FailsWith(statement) => {
+                            sqlx::raw_sql(statement).execute(conn).await?;
                         }
                     }
                 }
@@ -70,7 +70,9 @@ fn ids(emr: &[Event]) -> Vec<String> {
 }
 
 /// The feed stops, and says which events are in doubt; the marker has not moved past one of them.
-async fn stops<D, H>(harness: H, statement: &'static str)
+///
+/// `away` is a statement with which the database says that it is away for a while.
+async fn stops<D, H>(harness: H, statement: &'static str, away: &'static str)
 where
     D: Dialect,
     H: Harness<Store = SqlStore<D>, Conn = D::Connection> + 'static,
@@ -82,7 +84,8 @@ where
         (100, Then::Nothing),
         (1, Then::Nothing),
         (1, Then::Fails),
-        (1, Then::FailsOnTheDatabase),
+        (1, Then::FailsWith("SELECT nothing")),
+        (1, Then::FailsWith(away)),
     ] {
         let store = harness.store().await;
         let worker = Runs {
@@ -153,8 +156,10 @@ impl<C: ?Sized + Send + 'static> EventWorker<C> for Seen {
 
 #[tokio::test]
 async fn on_sqlite() {
-    stops(SqliteHarness::default(), "COMMIT").await;
-    stops(SqliteHarness::default(), "ROLLBACK").await;
+    // It has no such statement.
+    for statement in ["COMMIT", "ROLLBACK"] {
+        stops(SqliteHarness::default(), statement, "SELECT nothing").await;
+    }
 }
 
 #[tokio::test]
@@ -163,7 +168,8 @@ async fn on_postgres() {
         let Some(harness) = PostgresHarness::from_env() else {
             return;
         };
-        stops(harness, statement).await;
+        let away = "DO $$ BEGIN RAISE 'away' USING ERRCODE = '53300'; END $$";
+        stops(harness, statement, away).await;
     }
 }
 
@@ -178,7 +184,8 @@ async fn on_mysql() {
         let Some(harness) = MySqlHarness::from_env() else {
             return;
         };
-        stops(harness, statement).await;
+        let away = "SIGNAL SQLSTATE '08004' SET MYSQL_ERRNO = 1040";
+        stops(harness, statement, away).await;
     }
 }
 

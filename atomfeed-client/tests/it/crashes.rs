@@ -5,6 +5,7 @@
 
 use std::any::TypeId;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use atomfeed_client::{
@@ -89,6 +90,8 @@ fn faulty<H: Harness + 'static>(
     };
     AtomFeedClient::builder(feed_uri(), source)
         .prepare_ahead(2)
+        // What failed for what is around it is due again at once.
+        .wait_out(Duration::ZERO, Duration::ZERO, Duration::from_secs(3_600))
         .build(
             FaultyStore {
                 store,

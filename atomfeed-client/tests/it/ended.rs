@@ -4,9 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use atomfeed_core::store::ConsumerStore;
-use atomfeed_core::store::conformance::{Harness, PostgresHarness};
-use atomfeed_core::store::{FailedEventQuery, PostgresStore};
+use async_trait::async_trait;
+use atomfeed_client::{Event, EventWorker, Handled, ProcessErrorKind, WorkerError};
+use atomfeed_core::store::conformance::{Harness, MySqlHarness, PostgresHarness};
+use atomfeed_core::store::{
+    ConsumerStore, FailedEventQuery, MemoryConnection, MemoryStore, PostgresStore,
+};
+use atomfeed_core::{Clock, EntryId, Failure, SystemClock};
+use chrono::TimeDelta;
 
 use crate::feeds::{Apply, Emr, applied, feed_uri};
 
@@ -89,4 +94,130 @@ async fn a_retry_that_postgres_ends_counts_for_none() {
     let mut work = store.begin().await.unwrap();
     assert_eq!(work.failed_event_count(&feed_uri()).await.unwrap(), 0);
     assert_eq!(applied(harness.as_ref(), &store).await, [1, 2, 3, 4, 5]);
+}
+
+/// Loses its connection with event 3, each time.
+struct Ends<H> {
+    apply: Apply<H>,
+    statement: &'static str,
+}
+
+macro_rules! ends {
+    ($($connection:ty),+) => {
+        $(#[async_trait]
+        impl<H: Harness<Conn = $connection> + 'static> EventWorker<$connection> for Ends<H> {
+            async fn process(
+                &self,
+                event: &Event,
+                conn: &mut $connection,
+            ) -> Result<Handled, WorkerError> {
+                self.apply.process(event, conn).await?;
+                if event.content() == "3" {
+                    sqlx::raw_sql(self.statement).execute(conn).await?;
+                }
+                Ok(Handled::Applied)
+            }
+        })+
+    };
+}
+
+ends!(sqlx::PgConnection, sqlx::MySqlConnection);
+
+/// It is waited for as for all that is away, and then it is the event's fault.
+async fn an_event_that_ends_its_connection<H>(harness: Option<H>, statement: &'static str)
+where
+    H: Harness + 'static,
+    Ends<H>: EventWorker<H::Conn>,
+{
+    let Some(harness) = harness.map(Arc::new) else {
+        return;
+    };
+    let emr = Emr::with_events(5).await;
+    for batch in [1, 100] {
+        let store = harness.store().await;
+        let client = |patience| {
+            let worker = Ends {
+                apply: Apply::all(&harness),
+                statement,
+            };
+            let soon = Duration::from_millis(1);
+            let client = emr.client().batch(batch).wait_out(soon, soon, patience);
+            client.build(store.clone(), worker)
+        };
+        let patient = client(Duration::from_secs(3_600));
+        let error = patient.process_events().await.unwrap_err();
+        let is_waited_for = matches!(error.kind(), ProcessErrorKind::Waiting { .. });
+        assert!(is_waited_for, "{error:?}");
+        let impatient = client(Duration::ZERO);
+        let processed = impatient.process_events().await.unwrap();
+        assert_eq!((processed.applied, processed.failed), (2, 1));
+        assert_eq!(applied(harness.as_ref(), &store).await, [1, 2, 4, 5]);
+
+        // A retry neither counts nor stands in the way of others, and then does.
+        let error = patient.process_failed_events().await.unwrap_err();
+        let is_waited_for = matches!(error.kind(), ProcessErrorKind::Waiting { .. });
+        assert!(is_waited_for, "{error:?}");
+        assert_eq!(retries(&store).await, [0]);
+        let mut work = store.begin().await.unwrap();
+        let query = FailedEventQuery::of(feed_uri());
+        let parked = work.failed_events(&query).await.unwrap();
+        let place = parked[0].place.as_ref();
+        assert!(place.is_some_and(|place| place.due_at.is_some()));
+    }
+}
+
+async fn retries<S: ConsumerStore>(store: &S) -> Vec<u32> {
+    let mut work = store.begin().await.unwrap();
+    let query = FailedEventQuery::of(feed_uri());
+    let failed = work.failed_events(&query).await.unwrap();
+    failed.iter().map(|failed| failed.retries).collect()
+}
+
+#[tokio::test]
+async fn an_event_that_ends_its_connection_stops_no_feed() {
+    let end = "SELECT pg_terminate_backend(pg_backend_pid())";
+    an_event_that_ends_its_connection(PostgresHarness::from_env(), end).await;
+    let end = "KILL CONNECTION CONNECTION_ID()";
+    an_event_that_ends_its_connection(MySqlHarness::from_env(), end).await;
+}
+
+/// What an event needs may go away long after it was parked.
+#[tokio::test(start_paused = true)]
+async fn an_outage_is_waited_out_however_long_ago_it_was_parked() {
+    struct Away;
+
+    #[async_trait]
+    impl EventWorker<MemoryConnection> for Away {
+        async fn process(
+            &self,
+            _event: &Event,
+            _conn: &mut MemoryConnection,
+        ) -> Result<Handled, WorkerError> {
+            Err(WorkerError::transient("away"))
+        }
+    }
+
+    let emr = Emr::with_events(1).await;
+    let store = MemoryStore::new();
+    let long_ago = SystemClock.now() - TimeDelta::days(30);
+    let event = Event::new(EntryId::new("tag:1").unwrap(), feed_uri());
+    let mut work = store.begin().await.unwrap();
+    work.park(&event, &Failure::new("boom", long_ago))
+        .await
+        .unwrap();
+    work.commit().await.unwrap();
+    let day = Duration::from_secs(24 * 3_600);
+    let client = emr
+        .client()
+        .wait_out(Duration::ZERO, Duration::ZERO, day)
+        .build(store.clone(), Away);
+    for _again in 0..3 {
+        let error = client.process_failed_events().await.unwrap_err();
+        let is_waited_for = matches!(error.kind(), ProcessErrorKind::Waiting { .. });
+        assert!(is_waited_for, "{error:?}");
+        assert_eq!(retries(&store).await, [0]);
+    }
+    tokio::time::advance(day).await;
+    client.process_failed_events().await.unwrap();
+    assert_eq!(retries(&store).await, [1]);
 }

@@ -19,8 +19,8 @@ pub struct StoreError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StoreErrorKind {
-    /// The database cannot be reached, did not answer in time, or has ended the connection; it has no room or
-    /// no connection left; or another transaction has kept a lock for too long. Trying again later may help.
+    /// The database cannot be reached, did not answer in time, has ended the connection, takes no writes, or has
+    /// no room or no connection left; trying again later may help.
     Unavailable,
     /// Somebody else moved the marker, took the feed, or went first with another transaction. Read again,
     /// then decide.
@@ -136,13 +136,28 @@ impl StoreError {
 }
 
 /// Whether an error, or what caused it, is one of a database that may be gone when it is tried again: the
-/// database does not answer, shuts down or starts, has no room or no connection left; or another transaction
-/// was in the way, kept a lock for too long or went first (a deadlock).
+/// database does not answer, shuts down, starts or takes no writes, has no room or no connection left; or
+/// another transaction was in the way and went first (a deadlock). A lock on a row that was not had in time is
+/// none: it is in the way of one event, and not of the next.
 pub fn is_transient(error: &(dyn StdError + 'static)) -> bool {
     matches!(
         kind_of(error),
         Some(StoreErrorKind::Unavailable | StoreErrorKind::Conflict)
     )
+}
+
+/// Whether an error, or what caused it, is one with which MariaDB or SQLite may roll all of a transaction back:
+/// whoever returns it has not ended the transaction.
+pub fn may_end_transaction(error: &(dyn StdError + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+        if let Some(error) = error.downcast_ref() {
+            return super::sql::may_end_transaction(error);
+        }
+        cause = error.source();
+    }
+    false
 }
 
 fn kind_of(error: &(dyn StdError + 'static)) -> Option<StoreErrorKind> {

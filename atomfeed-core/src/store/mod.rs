@@ -35,7 +35,7 @@ mod upkeep;
 pub use action::{ActionQuery, ActionStore};
 pub use claim::{Claim, ClaimStore};
 pub use console::{ConsoleStore, Publishing, Records, SetAside};
-pub use error::{StoreError, StoreErrorKind, StoreResult, is_transient};
+pub use error::{StoreError, StoreErrorKind, StoreResult, is_transient, may_end_transaction};
 pub use failures::{
     FailureFilter, FailureGroup, FailureQuery, FailureSearch, FailureState, FailureStore,
     FeedFailures, InvalidFilter, ParkedEvent, ParkedPage,

@@ -30,10 +30,7 @@ pub(in crate::store) fn kind_of(error: &sqlx::Error) -> StoreErrorKind {
         sqlx::Error::Database(database) if database.is_unique_violation() => {
             StoreErrorKind::Duplicate
         }
-        // Serialization failure and deadlock: another transaction was in the way, and went first.
-        sqlx::Error::Database(database)
-            if matches!(database.code().as_deref(), Some("40001" | "40P01")) =>
-        {
+        sqlx::Error::Database(database) if is_conflict(database.as_ref()) => {
             StoreErrorKind::Conflict
         }
         sqlx::Error::Database(database) if is_for_a_while(database.as_ref()) => {
@@ -44,43 +41,73 @@ pub(in crate::store) fn kind_of(error: &sqlx::Error) -> StoreErrorKind {
     }
 }
 
-/// Whether the fault is that of the server, and not of what it was asked: it ends the connection because it
-/// or somebody else shuts it down, it starts, it has no room or no connection left, or another transaction
-/// has kept a lock for too long.
-fn is_for_a_while(error: &dyn DatabaseError) -> bool {
-    is_for_a_while_by_sqlstate(error)
-        || is_for_a_while_by_mysql(error)
-        || is_for_a_while_by_sqlite(error)
+/// Whether another transaction was in the way, and went first.
+fn is_conflict(error: &dyn DatabaseError) -> bool {
+    // serialization_failure, deadlock_detected; ER_CHECKREAD of MariaDB, and what group replication undoes
+    matches!(error.code().as_deref(), Some("40001" | "40P01"))
+        || matches!(mysql_number(error), Some(1020 | 3101))
 }
 
-fn is_for_a_while_by_sqlstate(error: &dyn DatabaseError) -> bool {
+/// Whether the fault is that of the server, and not of what it was asked: it ends the connection because it
+/// or somebody else shuts it down, it starts, it takes no writes (after a failover), or it has no room or no
+/// connection left. What was not had in time of others, a lock on a row, concerns that row alone.
+fn is_for_a_while(error: &dyn DatabaseError) -> bool {
+    if let Some(code) = sqlite_code(error) {
+        // SQLITE_BUSY, LOCKED, NOMEM, READONLY, IOERR, FULL, CANTOPEN, PROTOCOL
+        return matches!(code, 5..=8 | 10 | 13..=15);
+    }
+    if let Some(number) = mysql_number(error) {
+        return is_for_a_while_by_number(number, error.message());
+    }
     let code = error.code();
     let code = code.as_deref().unwrap_or_default();
-    // Codes of SQLite are numbers of less than five digits.
-    code.len() == 5
-        && match &code[..2] {
-            // connection_exception, insufficient_resources
-            "08" | "53" => true,
-            // lock_not_available, admin_shutdown, crash_shutdown, cannot_connect_now
-            _ => matches!(code, "55P03" | "57P01" | "57P02" | "57P03"),
-        }
+    // connection_exception
+    code.starts_with("08")
+        // disk_full, out_of_memory, too_many_connections
+        || matches!(code, "53000" | "53100" | "53200" | "53300")
+        // read_only_sql_transaction, admin_shutdown, crash_shutdown, cannot_connect_now,
+        // idle_session_timeout
+        || matches!(code, "25006" | "57P01" | "57P02" | "57P03" | "57P05")
+}
+
+/// Those of MySQL and MariaDB, whose SQLSTATEs say less.
+fn is_for_a_while_by_number(number: u16, message: &str) -> bool {
+    match number {
+        // ER_DISK_FULL, ER_CON_COUNT_ERROR, ER_OUT_OF_RESOURCES, ER_BAD_HOST_ERROR, ER_HANDSHAKE_ERROR,
+        // ER_SERVER_SHUTDOWN, ER_RECORD_FILE_FULL (of InnoDB: the disk is), ER_NET_READ_ERROR to
+        // ER_NET_WRITE_INTERRUPTED
+        1021 | 1040 | 1041 | 1042 | 1043 | 1053 | 1114 | 1158..=1161 => true,
+        // ER_TOO_MANY_USER_CONNECTIONS, ER_LOCK_TABLE_FULL, ER_USER_LIMIT_REACHED,
+        // ER_TOO_MANY_CONCURRENT_TRXS, ER_CONNECTION_KILLED of MariaDB, ER_CLIENT_INTERACTION_TIMEOUT
+        1203 | 1206 | 1226 | 1637 | 1927 | 4031 => true,
+        // ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION, ER_READ_ONLY_MODE
+        1792 | 1836 => true,
+        // ER_OPTION_PREVENTS_STATEMENT: of several options.
+        1290 => message.contains("read-only") || message.contains("read_only"),
+        _ => false,
+    }
+}
+
+/// Whether a database may have ended the transaction by itself that gave this error, so that its savepoints
+/// are unknown without any fault of a worker's.
+pub(in crate::store) fn may_end_transaction(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(database) = error else {
+        return false;
+    };
+    let database = database.as_ref();
+    if let Some(code) = sqlite_code(database) {
+        // SQLITE_BUSY, NOMEM, INTERRUPT, IOERR, FULL
+        return matches!(code, 5 | 7 | 9 | 10 | 13);
+    }
+    // ER_LOCK_WAIT_TIMEOUT (by innodb_rollback_on_timeout), ER_LOCK_TABLE_FULL, ER_LOCK_DEADLOCK; PostgreSQL
+    // keeps a transaction in which a statement has failed.
+    matches!(mysql_number(database), Some(1205 | 1206 | 1213))
 }
 
 /// SQLITE_BUSY and SQLITE_LOCKED.
 #[cfg(feature = "sqlite")]
 pub(super) fn is_busy(error: &dyn DatabaseError) -> bool {
     matches!(sqlite_code(error), Some(5 | 6))
-}
-
-/// SQLITE_BUSY, SQLITE_LOCKED and SQLITE_FULL.
-#[cfg(feature = "sqlite")]
-fn is_for_a_while_by_sqlite(error: &dyn DatabaseError) -> bool {
-    matches!(sqlite_code(error), Some(5 | 6 | 13))
-}
-
-#[cfg(not(feature = "sqlite"))]
-fn is_for_a_while_by_sqlite(_error: &dyn DatabaseError) -> bool {
-    false
 }
 
 /// The low byte of the extended code.
@@ -91,22 +118,18 @@ fn sqlite_code(error: &dyn DatabaseError) -> Option<i32> {
     Some(code & 0xff)
 }
 
-/// ER_DISK_FULL, ER_CON_COUNT_ERROR, ER_SERVER_SHUTDOWN, ER_RECORD_FILE_FULL (of InnoDB: the disk is),
-/// ER_TOO_MANY_USER_CONNECTIONS, ER_LOCK_WAIT_TIMEOUT, ER_USER_LIMIT_REACHED, ER_CONNECTION_KILLED of
-/// MariaDB: their SQLSTATEs say less.
+#[cfg(not(feature = "sqlite"))]
+fn sqlite_code(_error: &dyn DatabaseError) -> Option<i32> {
+    None
+}
+
 #[cfg(feature = "mysql")]
-fn is_for_a_while_by_mysql(error: &dyn DatabaseError) -> bool {
-    error
-        .try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>()
-        .is_some_and(|error| {
-            matches!(
-                error.number(),
-                1021 | 1040 | 1053 | 1114 | 1203 | 1205 | 1226 | 1927
-            )
-        })
+fn mysql_number(error: &dyn DatabaseError) -> Option<u16> {
+    let error = error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>()?;
+    Some(error.number())
 }
 
 #[cfg(not(feature = "mysql"))]
-fn is_for_a_while_by_mysql(_error: &dyn DatabaseError) -> bool {
-    false
+fn mysql_number(_error: &dyn DatabaseError) -> Option<u16> {
+    None
 }

@@ -49,7 +49,7 @@ use sqlx::{Pool, Transaction};
 pub use self::adopt::Adoption;
 pub use self::dialect::{Dialect, Found, Transactions};
 use self::error::Doing;
-pub(super) use self::error::kind_of;
+pub(super) use self::error::{kind_of, may_end_transaction};
 pub use self::hand_back::Obstacle;
 use self::horizon::Horizon;
 use self::layout::Layout;
