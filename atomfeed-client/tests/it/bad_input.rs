@@ -86,7 +86,9 @@ bad_second_pages! {
         |_, source| source.allow_origin(&"http://127.0.0.1:1/".parse().unwrap());
     unknown_host: |lab| lab.elsewhere_is("http://emr.invalid/feed/2")
         => fetch!(Connection), ["emr.invalid", "its address is right"],
-        |_, source| source.allow_origin(&"http://emr.invalid/".parse().unwrap());
+        |_, source| source
+            .with_connect_timeout(std::time::Duration::from_secs(60))
+            .allow_origin(&"http://emr.invalid/".parse().unwrap());
     tls_where_there_is_none: |lab| lab.elsewhere_is(&https(&lab.elsewhere.url("/feed/2")))
         => fetch!(Connection), ["https://127", "its address is right"],
         |lab, source| source.allow_origin(&https(&lab.elsewhere.base).parse().unwrap());

@@ -171,7 +171,7 @@ impl<H: Harness + 'static> EventWorker<H::Conn> for Hangs<H> {
 async fn a_worker_that_hangs_fails<H: Harness + 'static>(harness: &Arc<H>) {
     let emr = Emr::with_events(6).await;
     let store = harness.store().await;
-    let client = emr.client().worker_timeout(Duration::from_secs(2));
+    let client = emr.client().worker_timeout(Duration::from_secs(5));
     let client = client.build(store.clone(), Hangs(Apply::all(harness)));
     let processed = client.process_events().await.unwrap();
     assert_eq!((processed.applied, processed.failed), (5, 1));

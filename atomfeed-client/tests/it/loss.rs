@@ -54,6 +54,14 @@ struct Log {
     stop: AtomicBool,
 }
 
+impl Log {
+    fn is_enough(&self) -> bool {
+        self.committed.lock().unwrap().len() >= 200 && !self.rolled_back.lock().unwrap().is_empty()
+    }
+}
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
 async fn nothing_is_lost<D, H>(harness: &H)
 where
     D: Dialect,
@@ -87,15 +95,15 @@ where
     let client = AtomFeedClient::builder(feed_uri(), InProcessFeedSource::new(service))
         .build(seen.clone(), Remember(Arc::clone(&order)));
     let mut naive = control::Naive::default();
-    let ending = Arc::clone(&log);
-    tokio::spawn(async move {
-        tokio::time::sleep(length).await;
-        ending.stop.store(true, Ordering::Release);
-    });
-    while !log.stop.load(Ordering::Acquire) {
+    let (begun, mut reads) = (Instant::now(), 0);
+    // On a slow machine it takes longer until there is enough to prove anything.
+    while begun.elapsed() < length || reads < 10 || !log.is_enough() {
         let (processed, ()) = tokio::join!(client.process_events(), naive.read(&store));
         processed.unwrap();
+        reads += 1;
+        assert!(begun.elapsed() < 10 * length + PATIENCE, "it never ends");
     }
+    log.stop.store(true, Ordering::Release);
     for writer in writers {
         writer.await.unwrap();
     }
@@ -110,19 +118,10 @@ where
 
     let committed = std::mem::take(&mut *log.committed.lock().unwrap());
     let order = std::mem::take(&mut *order.lock().unwrap());
-    assert!(
-        committed.len() > WRITERS,
-        "too few events to prove anything: {}",
-        committed.len()
-    );
     let applied: BTreeSet<_> = order.iter().copied().collect();
     assert_eq!(applied.len(), order.len(), "an event was applied twice");
     let expected: BTreeSet<_> = committed.keys().copied().collect();
     assert_eq!(applied, expected, "events were lost, or came from nowhere");
-    assert!(
-        !log.rolled_back.lock().unwrap().is_empty(),
-        "none was rolled back"
-    );
     assert_causal(&order, &committed);
     let lost = committed.len() - naive.seen;
     assert!(

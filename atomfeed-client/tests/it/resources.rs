@@ -317,13 +317,12 @@ async fn resources_have_the_limits_of_pages() {
     lab.server
         .answer("/1", Answer::gzip(&gzip(&vec![b' '; 4 << 20])));
     lab.server.answer("/2", Answer::slow());
-    let source = lab
-        .source()
-        .with_max_bytes(1 << 20)
-        .with_total_timeout(Duration::from_millis(500));
+    let source = lab.source().with_max_bytes(1 << 20);
     let resources = source.build().unwrap().resources();
     let error = lab.event("/1").fetch(&resources).await.unwrap_err();
     assert_says(&error, &["larger than 1048576"]);
+    let source = lab.source().with_total_timeout(Duration::from_millis(500));
+    let resources = source.build().unwrap().resources();
     let error = lab.event("/2").fetch(&resources).await.unwrap_err();
     assert_says(&error, &["within 500ms"]);
     assert_eq!(lab.asked("/2"), 1);

@@ -286,9 +286,10 @@ async fn a_stop_finishes_the_event_in_hand() {
 #[tokio::test]
 async fn run_goes_on_until_it_is_stopped() {
     let emr = Emr::with_events(7).await;
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
+    // Nobody else gets the port, and nobody is listened to.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = socket.local_addr().unwrap();
 
     let (told, outcomes) = tokio::sync::mpsc::unbounded_channel();
     let mut outcomes = outcomes;
@@ -326,7 +327,7 @@ async fn run_goes_on_until_it_is_stopped() {
     let running = tokio::spawn(async move { client.run(stopped).await });
 
     // The server comes up only now, on the address that the consumer has been asking.
-    let listener = tokio::net::TcpListener::bind(address).await.unwrap();
+    let listener = socket.listen(1024).unwrap();
     let config =
         atomfeed_server::FeedConfig::new(format!("http://{address}/feed").parse().unwrap());
     let router = crate::feeds::router(emr.store.clone(), config.with_page_size(5)).await;

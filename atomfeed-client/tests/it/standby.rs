@@ -77,7 +77,8 @@ async fn until_handled(log: &Log, event: u32) -> usize {
 
 async fn who_is_killed_is_followed_by_who_stands_by<H: Harness + 'static>(harness: &Arc<H>) {
     let rounds = if full() { 50 } else { 5 };
-    let lease = Duration::from_millis(150);
+    // Longer than a commit takes, or a machine stands still.
+    let lease = Duration::from_secs(1);
     let emr = Emr::new().await;
     let store = harness.store().await;
     let log = Log::default();

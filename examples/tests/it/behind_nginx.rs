@@ -198,9 +198,17 @@ async fn with_an_archive_our_server_is_asked_for_the_head_alone() {
     let options = ["--archive", archive.to_str().unwrap()];
     let mut feed = Feed::started(front, folder.path(), &options).await;
     feed.emr.publish(BACKLOG + 1..=BACKLOG + 10).await;
-    let last_sealed = archive.join(format!("feed/{}", SEALED + 1));
+    let sealed = [
+        ("feed", SEALED + 1),
+        ("feed/encounter", 13),
+        ("feed/patient", 13),
+    ];
+    let sealed = sealed
+        .into_iter()
+        .flat_map(|(feed, last)| (1..=last).map(move |page| format!("{feed}/{page}")));
+    let sealed: Vec<_> = sealed.map(|page| archive.join(page)).collect();
     let begun = Instant::now();
-    while !last_sealed.exists() {
+    while !sealed.iter().all(|page| page.exists()) {
         assert!(begun.elapsed() < PATIENCE, "it is not exported");
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }

@@ -208,7 +208,8 @@ async fn asked_to_end_in_the_middle_it_finishes_the_event_in_hand() {
     let file = ndjson(folder.path(), (1..=3_000).map(event));
     let emr = Emr::start("memory:", &["--page-size", "10", "--import", &file]);
     let lab = Lab::new(folder.path(), emr.recent());
-    let following = lab.start(&["--follow", "--apply"]);
+    // In a transaction each, they take longer than it takes to ask.
+    let following = lab.start(&["--follow", "--apply", "--batch", "1"]);
     let printed = |lines: &[String]| (lines.len() >= 20).then_some(());
     following.stdout.wait_for("20 events", printed);
     following.terminate();

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::databases::{Empty, Kind};
 use crate::emr::{Emr, entry_id, ndjson, sqlite};
 use crate::lab::Lab;
+use crate::nginx::free_port;
 use crate::patients::{self, FAILING, number, random};
 
 /// In its database before the first start.
@@ -21,9 +22,10 @@ async fn a_server_that_is_killed_again_and_again_costs_no_event() {
     let folder = tempfile::tempdir().unwrap();
     let database = sqlite(folder.path(), "emr.db");
     let file = ndjson(folder.path(), (1..=BACKLOG).map(patients::event));
-    let filled = Emr::start(&database, &["--page-size", "5", "--import", &file]);
-    let listen = filled.url("").replace("http://", "");
-    filled.stop().assert_status(0);
+    // Nobody gets it while the server is down.
+    let listen = format!("127.0.0.1:{}", free_port());
+    let filled = ["--listen", &listen, "--page-size", "5", "--import", &file];
+    Emr::start(&database, &filled).stop().assert_status(0);
 
     let start = || Emr::start(&database, &["--listen", &listen, "--import", "-"]);
     let mut emr = start();

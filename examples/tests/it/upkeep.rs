@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::emr::{Emr, entry_id, event, ndjson, sqlite};
 use crate::lab::Lab;
+use crate::nginx::free_port;
 
 /// Event n, published on day n of March.
 fn on_day(number: u32) -> Value {
@@ -89,10 +90,7 @@ fn a_prune_that_makes_no_sense_is_refused() {
 #[tokio::test]
 async fn a_restored_feed_goes_on_above_what_was_lost() {
     let folder = tempfile::tempdir().unwrap();
-    let listen = {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        free.local_addr().unwrap().to_string()
-    };
+    let listen = format!("127.0.0.1:{}", free_port());
     let options = ["--page-size", "5", "--listen", &listen];
     let file = with_days(folder.path(), 23);
     let lost = sqlite(folder.path(), "lost.db");

@@ -271,10 +271,10 @@ async fn a_sale_that_is_passed_over_is_not_waited_for() {
     while approver.skip_all().await.unwrap() == 0 {
         looks.again("no sale is refused").await;
     }
-    let verdict = run.say("whether all agree", |line| {
-        line.starts_with("not in agreement: ")
+    // It is said more than once where something else was late.
+    run.say("that all else agrees", |line| {
+        line.starts_with("not in agreement: 60 events")
     });
-    assert!(verdict.contains("60 events"), "{verdict}");
     run.terminate().assert_status(0);
 }
 
@@ -282,7 +282,7 @@ async fn a_sale_that_is_passed_over_is_not_waited_for() {
 async fn what_is_parked_on_purpose_is_not_logged_by_each_event() {
     let _alone = one_at_a_time().await;
     let arguments = ["--any-port", "--load", "30", "--break", "order"];
-    let arguments = [&arguments[..], &["--patience", "2"]].concat();
+    let arguments = [&arguments[..], &["--patience", "10"]].concat();
     let finished = Program::with_files(1024, "hospital", &arguments).finish();
     finished.assert_status(1);
     let last = finished.stdout.last().unwrap();

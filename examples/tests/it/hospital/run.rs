@@ -186,8 +186,8 @@ impl Approver {
             .await?;
         match asked.status().as_u16() {
             202 => Ok(true),
-            // It was asked for a moment ago.
-            409 => Ok(false),
+            // It was asked for a moment ago; or the database is busy, and it is asked for again.
+            409 | 503 => Ok(false),
             status => panic!("{status}: {}", asked.text().await?),
         }
     }

@@ -79,7 +79,7 @@ async fn who_is_no_odoo_parks_nothing() {
 }
 
 /// How long the slow one takes for each answer.
-const SLOW: Duration = Duration::from_millis(60);
+const SLOW: Duration = Duration::from_millis(400);
 
 async fn slowly(call: Request, next: Next) -> Response {
     tokio::time::sleep(SLOW).await;
