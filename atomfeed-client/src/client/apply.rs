@@ -198,8 +198,14 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
                 );
                 Ok(Together::Failed)
             }
+            Err(error) if error.kind() == StoreErrorKind::Broken => {
+                Err(self.in_doubt(error, events()))
+            }
             Err(error) if error.kind() == StoreErrorKind::Aborted => Ok(Together::Failed),
-            Err(error) => Err(self.in_doubt(error, events())),
+            Err(error) => {
+                tracing::debug!(feed = %self.feed, %error, "a batch lost its connection; one by one");
+                Ok(Together::Lost)
+            }
         }
     }
 
@@ -233,6 +239,13 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             Ok((mut work, handled)) => {
                 self.enter(work.as_mut(), ledger, &[event]).await?;
                 match work.commit().await {
+                    // It may be done after all; and of what moves the marker itself, nothing would say so.
+                    Err(error)
+                        if self.settings.worker_moves_marker
+                            && error.kind() == StoreErrorKind::Unavailable =>
+                    {
+                        return Err(error.into());
+                    }
                     Err(error) if is_told_of_a_commit(&error) => error.into(),
                     committed => {
                         committed?;
@@ -301,24 +314,33 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             Err(Halted::Error(error)) => {
                 self.see_that_it_is_whole(work.as_mut(), &error, [event])
                     .await?;
-                self.roll_back(work).await;
-                return Ok(Err(error));
+                return Ok(Err(match self.roll_back(work).await {
+                    true => error,
+                    false => error.with_transaction_lost(),
+                }));
             }
             Err(Halted::Lost(error)) => return Ok(Err(error)),
         };
         match work.take_back().await {
             Ok(()) => Ok(Ok((work, handled))),
+            Err(error) if error.kind() == StoreErrorKind::Broken => {
+                Err(self.in_doubt(error, [event]))
+            }
             Err(error) if error.kind() == StoreErrorKind::Aborted => Ok(Err(error.into())),
-            Err(error) => Err(self.in_doubt(error, [event])),
+            // The connection went while the worker did something else.
+            Err(error) => Ok(Err(WorkerError::from(error).with_transaction_lost())),
         }
     }
 
-    /// Undoes a transaction in which a worker has failed. Where the connection went, it is undone with it.
-    async fn roll_back(&self, work: Box<dyn UnitOfWork<Conn = C>>) {
-        if let Err(error) = work.rollback().await {
-            let error = &error as &dyn std::error::Error;
-            tracing::debug!(feed = %self.feed, error, "a transaction ends with its connection");
-        }
+    /// Undoes a transaction in which a worker has failed. False where the connection went, and the transaction
+    /// with it.
+    async fn roll_back(&self, work: Box<dyn UnitOfWork<Conn = C>>) -> bool {
+        let Err(error) = work.rollback().await else {
+            return true;
+        };
+        let error = &error as &dyn std::error::Error;
+        tracing::debug!(feed = %self.feed, error, "a transaction ends with its connection");
+        false
     }
 
     /// Whether a worker that has returned an error has left the transaction as it was.
@@ -379,15 +401,12 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         }
     }
 
-    /// What it means that a transaction could not be taken back from a worker.
+    /// What it means that a worker has ended its transaction.
     fn in_doubt<'a>(
         &self,
         error: StoreError,
         events: impl IntoIterator<Item = &'a Event>,
     ) -> ProcessErrorKind {
-        if error.kind() != StoreErrorKind::Broken {
-            return error.into();
-        }
         let events: Vec<_> = events.into_iter().collect();
         let mut workers: Vec<_> = events.iter().map(|event| self.worker.name(event)).collect();
         workers.sort_unstable();

@@ -125,6 +125,8 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
                         };
                         let is_done = completed.contains(event.id());
                         if is_done {
+                            // It may be by a commit that was answered with an error.
+                            self.outages.over(&[&event], false);
                             self.watch.passed(1);
                         }
                         window.push(event, prepared, key, is_done);

@@ -2,7 +2,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use atomfeed_core::store::{FailedEventQuery, FailedEventSelection, StoreErrorKind, StoreResult};
+use atomfeed_core::store::{
+    FailedEventQuery, FailedEventSelection, StoreError, StoreErrorKind, StoreResult,
+};
 use atomfeed_core::{FailedEvent, Failure};
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio_util::sync::CancellationToken;
@@ -281,7 +283,9 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
                 self.keep_claim(work.as_mut()).await?;
                 work.remove_failed_event(failed).await?;
                 match work.commit().await {
-                    Err(error) if is_told_of_a_commit(&error) => error.into(),
+                    Err(error) if is_told_of_a_commit(&error) => {
+                        WorkerError::from(error).with_transaction_lost()
+                    }
                     committed => {
                         committed?;
                         self.absences.over(failed.id);
@@ -313,6 +317,19 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             place.due_at = due_in(retry_in);
             work.place(&self.feed, failed.id, &place).await?;
             work.commit().await?;
+            if error.is_transaction_lost() {
+                // Whatever the worker needs may be there: who has asked for this retry has it tried again.
+                return Err(StoreError::new(
+                    StoreErrorKind::Unavailable,
+                    format!(
+                        "trying event {} again: the database has not kept the transaction; it is tried again \
+                         by itself: {}",
+                        event.id(),
+                        error.report()
+                    ),
+                )
+                .into());
+            }
             return Err(ProcessErrorKind::Waiting {
                 event: event.id().to_string(),
                 error: error.to_string(),

@@ -27,6 +27,9 @@ const MOMENT: Duration = Duration::from_secs(1);
 const TRIES: u32 = 60;
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// How long a part of it may take: of a connection that has silently gone no answer comes.
+const LONGEST_STEP: Duration = Duration::from_secs(120);
+
 /// How long nothing was written of it, until it counts as left by a console that was ended.
 const LEFT: TimeDelta = TimeDelta::minutes(2);
 
@@ -128,7 +131,9 @@ impl Resetting {
     async fn run(self) {
         let mut in_vain = 0;
         loop {
-            match self.step().await {
+            let step = timeout(LONGEST_STEP, self.step());
+            let step = step.await.unwrap_or_else(|_| Err(hung()));
+            match step {
                 Ok(true) => return,
                 Ok(false) => in_vain = 0,
                 Err(error) if is_passing(&error) && in_vain < TRIES => {
@@ -210,10 +215,18 @@ impl Resetting {
     }
 }
 
-/// Whether it may be otherwise in a moment.
+/// Whether it may be otherwise in a moment: so may a lock be that the program whose rows are holds for longer
+/// than the database waits.
 fn is_passing(error: &StoreError) -> bool {
     matches!(
         error.kind(),
-        StoreErrorKind::Conflict | StoreErrorKind::Unavailable
+        StoreErrorKind::Conflict | StoreErrorKind::Unavailable | StoreErrorKind::Database
     )
+}
+
+fn hung() -> StoreError {
+    let context = format!(
+        "resetting retries: the database has not answered within {LONGEST_STEP:?}; see what it is at"
+    );
+    StoreError::new(StoreErrorKind::Unavailable, context)
 }

@@ -32,6 +32,7 @@ pub struct WorkerError {
     error: Box<dyn Error + Send + Sync>,
     transient: bool,
     may_have_ended_transaction: bool,
+    transaction_lost: bool,
     retry_after: Option<Duration>,
 }
 
@@ -42,6 +43,7 @@ impl WorkerError {
             error: message.into().into(),
             transient: false,
             may_have_ended_transaction: false,
+            transaction_lost: false,
             retry_after: None,
         }
     }
@@ -73,6 +75,17 @@ impl WorkerError {
         self.may_have_ended_transaction
     }
 
+    /// The same, of a transaction that went with its connection, or was not committed.
+    pub(crate) fn with_transaction_lost(mut self) -> Self {
+        self.transaction_lost = true;
+        self
+    }
+
+    /// Whether the database has lost the transaction at hand, whatever the worker said.
+    pub(crate) fn is_transaction_lost(&self) -> bool {
+        self.transaction_lost
+    }
+
     /// Whether trying again soon may help.
     pub fn is_transient(&self) -> bool {
         self.transient
@@ -98,6 +111,7 @@ impl<E: Error + Send + Sync + 'static> From<E> for WorkerError {
         Self {
             transient: is_of_database || fetching.is_some_and(FetchError::is_transient),
             may_have_ended_transaction: store::may_end_transaction(&error),
+            transaction_lost: false,
             retry_after: fetching.and_then(FetchError::retry_after),
             error: Box::new(error),
         }

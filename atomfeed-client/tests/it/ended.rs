@@ -7,8 +7,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use atomfeed_client::{Event, EventWorker, Handled, ProcessErrorKind, WorkerError};
 use atomfeed_core::store::conformance::{Harness, MySqlHarness, PostgresHarness};
+use atomfeed_core::store::sql::SqlStore;
 use atomfeed_core::store::{
-    ConsumerStore, FailedEventQuery, MemoryConnection, MemoryStore, PostgresStore,
+    ConsumerStore, FailedEventQuery, MemoryConnection, MemoryStore, MySqlStore, PostgresStore,
+    StoreErrorKind,
 };
 use atomfeed_core::{Clock, EntryId, Failure, SystemClock};
 use chrono::TimeDelta;
@@ -97,23 +99,45 @@ async fn a_retry_that_postgres_ends_counts_for_none() {
 }
 
 /// Loses its connection with event 3, each time.
-struct Ends<H> {
+struct Ends<H: Harness> {
     apply: Apply<H>,
-    statement: &'static str,
+    how: How<H::Store>,
+}
+
+enum How<S> {
+    /// By a statement on it, whose error it returns.
+    BySelf(&'static str),
+    /// By somebody else, which it does not notice: by what names a connection, and what ends the one of
+    /// that name.
+    ByOthers(S, &'static str, &'static str),
 }
 
 macro_rules! ends {
-    ($($connection:ty),+) => {
+    ($($database:ty: $connection:ty),+) => {
         $(#[async_trait]
-        impl<H: Harness<Conn = $connection> + 'static> EventWorker<$connection> for Ends<H> {
+        impl<H> EventWorker<$connection> for Ends<H>
+        where
+            H: Harness<Conn = $connection, Store = SqlStore<$database>> + 'static,
+        {
             async fn process(
                 &self,
                 event: &Event,
                 conn: &mut $connection,
             ) -> Result<Handled, WorkerError> {
                 self.apply.process(event, conn).await?;
-                if event.content() == "3" {
-                    sqlx::raw_sql(self.statement).execute(conn).await?;
+                if event.content() != "3" {
+                    return Ok(Handled::Applied);
+                }
+                match &self.how {
+                    How::BySelf(end) => {
+                        sqlx::raw_sql(*end).execute(conn).await?;
+                    }
+                    How::ByOthers(store, name, end) => {
+                        let id = sqlx::query_scalar::<_, i64>(*name).fetch_one(conn).await?;
+                        let end = end.replace('?', &id.to_string());
+                        let end = sqlx::raw_sql(sqlx::AssertSqlSafe(end));
+                        end.execute(store.pool()).await?;
+                    }
                 }
                 Ok(Handled::Applied)
             }
@@ -121,11 +145,16 @@ macro_rules! ends {
     };
 }
 
-ends!(sqlx::PgConnection, sqlx::MySqlConnection);
+ends!(
+    sqlx::Postgres: sqlx::PgConnection,
+    sqlx::MySql: sqlx::MySqlConnection
+);
 
 /// It is waited for as for all that is away, and then it is the event's fault.
-async fn an_event_that_ends_its_connection<H>(harness: Option<H>, statement: &'static str)
-where
+async fn an_event_that_ends_its_connection<H>(
+    harness: Option<H>,
+    how: impl Fn(&H::Store) -> How<H::Store> + Send + Sync,
+) where
     H: Harness + 'static,
     Ends<H>: EventWorker<H::Conn>,
 {
@@ -138,9 +167,9 @@ where
         let client = |patience| {
             let worker = Ends {
                 apply: Apply::all(&harness),
-                statement,
+                how: how(&store),
             };
-            let soon = Duration::from_millis(1);
+            let soon = Duration::ZERO;
             let client = emr.client().batch(batch).wait_out(soon, soon, patience);
             client.build(store.clone(), worker)
         };
@@ -155,14 +184,18 @@ where
 
         // A retry neither counts nor stands in the way of others, and then does.
         let error = patient.process_failed_events().await.unwrap_err();
-        let is_waited_for = matches!(error.kind(), ProcessErrorKind::Waiting { .. });
-        assert!(is_waited_for, "{error:?}");
+        let is_lost = matches!(error.kind(), ProcessErrorKind::Store(error)
+            if error.kind() == StoreErrorKind::Unavailable);
+        assert!(is_lost, "{error:?}");
         assert_eq!(retries(&store).await, [0]);
         let mut work = store.begin().await.unwrap();
         let query = FailedEventQuery::of(feed_uri());
         let parked = work.failed_events(&query).await.unwrap();
         let place = parked[0].place.as_ref();
         assert!(place.is_some_and(|place| place.due_at.is_some()));
+        drop(work);
+        impatient.process_failed_events().await.unwrap();
+        assert_eq!(retries(&store).await, [1]);
     }
 }
 
@@ -175,10 +208,21 @@ async fn retries<S: ConsumerStore>(store: &S) -> Vec<u32> {
 
 #[tokio::test]
 async fn an_event_that_ends_its_connection_stops_no_feed() {
+    let postgres = PostgresHarness::from_env;
     let end = "SELECT pg_terminate_backend(pg_backend_pid())";
-    an_event_that_ends_its_connection(PostgresHarness::from_env(), end).await;
+    an_event_that_ends_its_connection(postgres(), |_| How::BySelf(end)).await;
+    let name = "SELECT pg_backend_pid()::bigint";
+    // It is waited for until it has gone.
+    let end = "SELECT pg_terminate_backend(?, 60000)";
+    let by_others = |store: &PostgresStore| How::ByOthers(store.clone(), name, end);
+    an_event_that_ends_its_connection(postgres(), by_others).await;
+    let mysql = MySqlHarness::from_env;
     let end = "KILL CONNECTION CONNECTION_ID()";
-    an_event_that_ends_its_connection(MySqlHarness::from_env(), end).await;
+    an_event_that_ends_its_connection(mysql(), |_| How::BySelf(end)).await;
+    let name = "SELECT CAST(CONNECTION_ID() AS SIGNED)";
+    let end = "KILL CONNECTION ?";
+    let by_others = |store: &MySqlStore| How::ByOthers(store.clone(), name, end);
+    an_event_that_ends_its_connection(mysql(), by_others).await;
 }
 
 /// What an event needs may go away long after it was parked.

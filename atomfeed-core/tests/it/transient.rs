@@ -56,6 +56,7 @@ async fn what_mariadb_says_of_itself() {
     let read_only = "The server is running with the --read-only option";
     for (code, number, message, is_of_server) in [
         ("08004", 1040, "", true),
+        ("08S01", 1047, "", true),
         ("08S01", 1053, "", true),
         ("HY000", 1021, "", true),
         ("HY000", 1114, "", true),

@@ -66,6 +66,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             work.advance(action.id, ActionState::Running, &progress)
                 .await?;
             work.commit().await?;
+            self.absences.over(parked.id);
             action.progress = progress;
             let Some(edited) = self.parked_event(action).await? else {
                 return Ok(Some(gone()));
@@ -124,6 +125,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         work.advance(action.id, ActionState::Running, &progress)
             .await?;
         work.commit().await?;
+        self.absences.over(parked.id);
         action.progress = progress;
         let event = parked.event.id();
         let why = &action.asked.why;

@@ -56,13 +56,16 @@ fn is_for_a_while(error: &dyn DatabaseError) -> bool {
         // SQLITE_BUSY, LOCKED, NOMEM, READONLY, IOERR, FULL, CANTOPEN, PROTOCOL
         return matches!(code, 5..=8 | 10 | 13..=15);
     }
-    if let Some(number) = mysql_number(error) {
-        return is_for_a_while_by_number(number, error.message());
-    }
     let code = error.code();
     let code = code.as_deref().unwrap_or_default();
     // connection_exception
-    code.starts_with("08")
+    let is_of_connection = code.starts_with("08");
+    if let Some(number) = mysql_number(error) {
+        // ER_NET_PACKET_TOO_LARGE: by what is sent.
+        return is_of_connection && number != 1153
+            || is_for_a_while_by_number(number, error.message());
+    }
+    is_of_connection
         // disk_full, out_of_memory, too_many_connections
         || matches!(code, "53000" | "53100" | "53200" | "53300")
         // read_only_sql_transaction, admin_shutdown, crash_shutdown, cannot_connect_now,
@@ -73,10 +76,8 @@ fn is_for_a_while(error: &dyn DatabaseError) -> bool {
 /// Those of MySQL and MariaDB, whose SQLSTATEs say less.
 fn is_for_a_while_by_number(number: u16, message: &str) -> bool {
     match number {
-        // ER_DISK_FULL, ER_CON_COUNT_ERROR, ER_OUT_OF_RESOURCES, ER_BAD_HOST_ERROR, ER_HANDSHAKE_ERROR,
-        // ER_SERVER_SHUTDOWN, ER_RECORD_FILE_FULL (of InnoDB: the disk is), ER_NET_READ_ERROR to
-        // ER_NET_WRITE_INTERRUPTED
-        1021 | 1040 | 1041 | 1042 | 1043 | 1053 | 1114 | 1158..=1161 => true,
+        // ER_DISK_FULL, ER_OUT_OF_RESOURCES, ER_RECORD_FILE_FULL (of InnoDB: the disk is)
+        1021 | 1041 | 1114 => true,
         // ER_TOO_MANY_USER_CONNECTIONS, ER_LOCK_TABLE_FULL, ER_USER_LIMIT_REACHED,
         // ER_TOO_MANY_CONCURRENT_TRXS, ER_CONNECTION_KILLED of MariaDB, ER_CLIENT_INTERACTION_TIMEOUT
         1203 | 1206 | 1226 | 1637 | 1927 | 4031 => true,
@@ -99,9 +100,9 @@ pub(in crate::store) fn may_end_transaction(error: &sqlx::Error) -> bool {
         // SQLITE_BUSY, NOMEM, INTERRUPT, IOERR, FULL
         return matches!(code, 5 | 7 | 9 | 10 | 13);
     }
-    // ER_LOCK_WAIT_TIMEOUT (by innodb_rollback_on_timeout), ER_LOCK_TABLE_FULL, ER_LOCK_DEADLOCK; PostgreSQL
-    // keeps a transaction in which a statement has failed.
-    matches!(mysql_number(database), Some(1205 | 1206 | 1213))
+    // ER_CHECKREAD, ER_LOCK_WAIT_TIMEOUT (by innodb_rollback_on_timeout), ER_LOCK_TABLE_FULL,
+    // ER_LOCK_DEADLOCK; PostgreSQL keeps a transaction in which a statement has failed.
+    matches!(mysql_number(database), Some(1020 | 1205 | 1206 | 1213))
 }
 
 /// SQLITE_BUSY and SQLITE_LOCKED.
