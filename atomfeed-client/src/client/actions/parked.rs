@@ -73,6 +73,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             };
             parked = edited;
         }
+        let is_dead = parked.retries >= self.settings.max_retries;
         Ok(Some(
             match self.try_again(&mut Afresh::default(), parked).await? {
                 Tried::Succeeded(Handled::Applied) => {
@@ -87,6 +88,10 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
                     action.progress.failed += 1;
                     failed(&format!("it failed again, and stays parked: {error}"))
                 }
+                Tried::Away(error) if is_dead => failed(&format!(
+                    "what it needs is away; it was tried too often to be tried again by itself: have it tried \
+                     again once that is there: {error}"
+                )),
                 Tried::Away(error) => failed(&format!(
                     "what it needs is away, and it is tried again by itself: {error}"
                 )),

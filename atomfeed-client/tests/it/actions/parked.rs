@@ -41,6 +41,7 @@ async fn one_is_tried_again_edited_or_given_up<H: Harness + 'static>(harness: &A
     lab.is_away.store(true, Ordering::Relaxed);
     let outcome = lab.failed(ActionKind::Retry, Some(one), "").await;
     assert!(outcome.contains("the lab is away"), "{outcome}");
+    assert!(outcome.contains("tried too often"), "{outcome}");
     assert_eq!(lab.parked().await[0].retries, 0, "that counts for none");
     lab.is_away.store(false, Ordering::Relaxed);
 
