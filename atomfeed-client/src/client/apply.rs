@@ -147,7 +147,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         self.enter(work.as_mut(), ledger, &all).await?;
         match work.commit().await {
             // Had it been done after all, the marker would stand elsewhere, and none of them be done again.
-            Err(error) if is_told_of_a_commit(&error) => return Ok(false),
+            Err(error) if may_go_on_after_commit(&error) => return Ok(false),
             committed => committed?,
         }
         self.settle(ledger, &all);
@@ -246,7 +246,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
                     {
                         return Err(error.into());
                     }
-                    Err(error) if is_told_of_a_commit(&error) => error.into(),
+                    Err(error) if may_go_on_after_commit(&error) => error.into(),
                     committed => {
                         committed?;
                         self.settle(ledger, &[event]);
@@ -454,11 +454,11 @@ enum Halted {
     Lost(WorkerError),
 }
 
-/// Whether the event, or the server, is the reason for which a commit has failed. What the worker has written was
+/// Whether the events of a commit that has failed so may be dealt with further, here and now. What the worker has written was
 /// refused (by a constraint that is looked at only then, say), and nothing of it lasts; or the server ends the
 /// connection, or lets another transaction go first. Then it may last: whatever is done next, the marker or the
 /// parked row is changed along with it from what was read before, or not at all.
-pub(super) fn is_told_of_a_commit(error: &StoreError) -> bool {
+pub(super) fn may_go_on_after_commit(error: &StoreError) -> bool {
     matches!(
         error.kind(),
         StoreErrorKind::Database

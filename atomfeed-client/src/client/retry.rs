@@ -13,7 +13,7 @@ use tracing::Instrument;
 use super::AtomFeedClient;
 use super::afresh::Afresh;
 use super::ahead::Ahead;
-use super::apply::is_told_of_a_commit;
+use super::apply::may_go_on_after_commit;
 use super::outage::spread;
 use crate::outcome::{Outcome, Processed};
 use crate::worker::{Handled, Prepared};
@@ -283,7 +283,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
                 self.keep_claim(work.as_mut()).await?;
                 work.remove_failed_event(failed).await?;
                 match work.commit().await {
-                    Err(error) if is_told_of_a_commit(&error) => {
+                    Err(error) if may_go_on_after_commit(&error) => {
                         WorkerError::from(error).with_transaction_lost()
                     }
                     committed => {

@@ -1,5 +1,5 @@
 //! A server that ends the connection in the middle of a transaction: that is no fault of the event, which is
-//! neither parked nor counted as tried in vain.
+//! neither parked nor counted as tried in vain, until patience has ended.
 
 use std::sync::Arc;
 use std::time::Duration;
