@@ -1,5 +1,6 @@
 //! A hospital that runs, and what a person does in its console.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -103,6 +104,7 @@ pub(super) struct Approver {
     base: String,
     password: String,
     http: reqwest::Client,
+    answered: AtomicI64,
 }
 
 impl Approver {
@@ -121,6 +123,7 @@ impl Approver {
             base: base.to_owned(),
             password: password.to_owned(),
             http: http.unwrap(),
+            answered: AtomicI64::new(0),
         }
     }
 
@@ -146,6 +149,11 @@ impl Approver {
     /// Has all sales that the ERP has refused passed over for good, and says how many.
     pub(super) async fn skip_all(&self) -> reqwest::Result<i64> {
         self.answer_all("skip").await
+    }
+
+    /// How many answers the console has taken, in all.
+    pub(super) fn answered(&self) -> i64 {
+        self.answered.load(Ordering::Relaxed)
     }
 
     async fn answer_all(&self, kind: &str) -> reqwest::Result<i64> {
@@ -185,7 +193,10 @@ impl Approver {
             .send()
             .await?;
         match asked.status().as_u16() {
-            202 => Ok(true),
+            202 => {
+                self.answered.fetch_add(1, Ordering::Relaxed);
+                Ok(true)
+            }
             // It was asked for a moment ago; or the database is busy, and it is asked for again.
             409 | 503 => Ok(false),
             status => panic!("{status}: {}", asked.text().await?),
