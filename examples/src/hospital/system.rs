@@ -12,6 +12,7 @@ use url::Url;
 use uuid::Uuid;
 
 use super::erp::OdooAddress;
+use super::imaging::receiver::Receiver;
 use super::{Data, emr, erp, feeds, imaging, lab};
 use crate::{stopped, with_store};
 
@@ -254,7 +255,11 @@ async fn run_imaging(settings: Settings, stop: CancellationToken) -> anyhow::Res
     let after = CancellationToken::new();
     let stand_in = async {
         let after = after.clone();
-        with_store!(own, own => imaging::receiver::run(own, listener, after).await)
+        with_store!(own, own => {
+            let receiver = Receiver::new(own).await?;
+            receiver.run(listener, after).await;
+        });
+        anyhow::Ok(())
     };
     let integration = async {
         let ended = with_store!(feeds, feeds => imaging::run(feeds, options, stop).await);

@@ -32,41 +32,49 @@ const TAKE: &str =
         message_id = excluded.message_id, messages = studies.messages + 1
     WHERE studies.message_id <> excluded.message_id";
 
-/// Takes orders until `stop` is cancelled.
-///
-/// # Errors
-///
-/// When its table cannot be made.
-pub async fn run<D: Engine>(
+/// What takes the orders, with its table made.
+#[derive(Debug)]
+pub struct Receiver<D: Engine> {
     store: SqlStore<D>,
-    listener: TcpListener,
-    stop: CancellationToken,
-) -> anyhow::Result<()> {
-    make_tables(&store, &[MAKE_STUDIES]).await?;
-    let mut conversations = JoinSet::new();
-    loop {
-        let accepted = tokio::select! {
-            () = stop.cancelled() => break,
-            accepted = listener.accept() => accepted,
-            Some(_) = conversations.join_next() => continue,
-        };
-        match accepted {
-            Ok((stream, peer)) => {
-                let (store, stop) = (store.clone(), stop.clone());
-                conversations.spawn(async move {
-                    // What is cut off is not acknowledged, and comes again.
-                    let conversing = converse(store, stream, peer);
-                    stop.run_until_cancelled(conversing).await;
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "accepting a connection; trying again in a moment");
-                tokio::time::sleep(Duration::from_millis(100)).await;
+}
+
+impl<D: Engine> Receiver<D> {
+    /// Makes the table of studies where it is not there yet.
+    ///
+    /// # Errors
+    ///
+    /// When the table cannot be made.
+    pub async fn new(store: SqlStore<D>) -> anyhow::Result<Self> {
+        make_tables(&store, &[MAKE_STUDIES]).await?;
+        Ok(Self { store })
+    }
+
+    /// Takes orders until `stop` is cancelled.
+    pub async fn run(self, listener: TcpListener, stop: CancellationToken) {
+        let mut conversations = JoinSet::new();
+        loop {
+            let accepted = tokio::select! {
+                () = stop.cancelled() => break,
+                accepted = listener.accept() => accepted,
+                Some(_) = conversations.join_next() => continue,
+            };
+            match accepted {
+                Ok((stream, peer)) => {
+                    let (store, stop) = (self.store.clone(), stop.clone());
+                    conversations.spawn(async move {
+                        // What is cut off is not acknowledged, and comes again.
+                        let conversing = converse(store, stream, peer);
+                        stop.run_until_cancelled(conversing).await;
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "accepting a connection; trying again in a moment");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
             }
         }
+        while conversations.join_next().await.is_some() {}
     }
-    while conversations.join_next().await.is_some() {}
-    Ok(())
 }
 
 async fn converse<D: Engine>(store: SqlStore<D>, stream: TcpStream, peer: SocketAddr) {

@@ -6,7 +6,7 @@ use atomfeed_core::store::{SchemaName, SqliteStore};
 use atomfeed_examples::Database;
 use atomfeed_examples::hospital::documents::OrderAction;
 use atomfeed_examples::hospital::imaging::messages::Acknowledgement;
-use atomfeed_examples::hospital::imaging::receiver;
+use atomfeed_examples::hospital::imaging::receiver::Receiver;
 use atomfeed_examples::hospital::{Engine, Field, Sql};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
@@ -21,7 +21,8 @@ async fn stand_in<D: Engine>(store: &SqlStore<D>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let never = CancellationToken::new();
-    tokio::spawn(receiver::run(store.clone(), listener, never));
+    let receiver = Receiver::new(store.clone()).await.unwrap();
+    tokio::spawn(receiver.run(listener, never));
     address
 }
 
@@ -288,12 +289,13 @@ async fn it_ends_when_it_is_asked_to_with_connections_open() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
-    let running = tokio::spawn(receiver::run(store.unwrap(), listener, stop.clone()));
+    let receiver = Receiver::new(store.unwrap()).await.unwrap();
+    let running = tokio::spawn(receiver.run(listener, stop.clone()));
     let mut stream = TcpStream::connect(address).await.unwrap();
     let frame = framed(message(1).text());
     stream.write_all(&frame).await.unwrap();
     assert!(next_message(&mut stream).await.is_some());
     stop.cancel();
-    running.await.unwrap().unwrap();
+    running.await.unwrap();
     assert!(next_message(&mut stream).await.is_none());
 }
