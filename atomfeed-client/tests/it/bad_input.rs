@@ -69,13 +69,13 @@ bad_second_pages! {
     no_gzip: |lab| Answer::gzip(lab.page(2, 4..=6, None).as_bytes())
         => fetch!(Body), ["fetching page", "cannot be decoded"];
     silence: |_| Answer::Stalled(Vec::new())
-        => fetch!(Timeout), ["within 500ms", "allow more time"],
+        => fetch!(Timeout), ["within 2s", "allow more time"],
         |_, source| source.with_read_timeout(SOON);
     silence_halfway: |lab| Answer::page(lab.page(2, 4..=6, None)).cut_by(20).stalled()
-        => fetch!(Timeout), ["within 500ms", "allow more time"],
+        => fetch!(Timeout), ["within 2s", "allow more time"],
         |_, source| source.with_read_timeout(SOON);
     silence_in_all: |lab| Answer::page(lab.page(2, 4..=6, None)).cut_by(20).stalled()
-        => fetch!(Timeout), ["within 500ms", "allow more time"],
+        => fetch!(Timeout), ["within 2s", "allow more time"],
         |_, source| source.with_total_timeout(SOON);
     hung_up: |_| Answer::Raw(Vec::new())
         => fetch!(Connection), ["no answer came", "see whether it is up"];

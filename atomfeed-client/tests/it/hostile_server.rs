@@ -22,10 +22,15 @@ fn raw(headers: &str, body: &str) -> Answer {
     Answer::Raw([head(headers).as_slice(), b"\r\n", body.as_bytes()].concat())
 }
 
-/// Logs in, follows redirects, and gives up soon.
+/// Logs in, and follows redirects.
 fn trusting(_: &Lab, source: HttpFeedSourceBuilder) -> HttpFeedSourceBuilder {
     let source = source.with_basic_auth("atomfeed", "hunter2");
-    source.follow_redirects().with_total_timeout(2 * SOON)
+    source.follow_redirects()
+}
+
+/// The same, and gives up soon.
+fn impatient(lab: &Lab, source: HttpFeedSourceBuilder) -> HttpFeedSourceBuilder {
+    trusting(lab, source).with_total_timeout(SOON)
 }
 
 bad_second_pages! {
@@ -53,9 +58,9 @@ bad_second_pages! {
     }
         => fetch!(ForeignOrigin), ["allow its origin"], trusting;
     a_body_in_drips: |_| Answer::slow()
-        => fetch!(Timeout), ["within 1s", "allow more time"], trusting;
+        => fetch!(Timeout), ["within 2s", "allow more time"], impatient;
     a_head_in_drips: |_| Answer::Dripping(b"HTTP/1.1 200 OK\r\nx: y".to_vec())
-        => fetch!(Timeout), ["within 1s", "allow more time"], trusting;
+        => fetch!(Timeout), ["within 2s", "allow more time"], impatient;
     an_error_in_drips: |_| {
         Answer::Dripping(b"HTTP/1.1 500 Oh\r\n\r\nso sorry".to_vec())
     }
@@ -64,7 +69,7 @@ bad_second_pages! {
     interim_answers_without_end: |_| {
         Answer::Repeated(Vec::new(), b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n".repeat(100), usize::MAX)
     }
-        => fetch!(Timeout), ["within 1s"], trusting;
+        => fetch!(Timeout), ["within 2s"], impatient;
     ten_thousand_headers: |_| {
         let headers: String = (0..10_000).map(|n| format!("x-{n}: y\r\n")).collect();
         raw(&headers, "")

@@ -1,14 +1,16 @@
 //! Two consumers of one feed in one database: one is at work, the other stands by.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use atomfeed_client::{
     AtomFeedClient, CancellationToken, Event, EventWorker, Handled, ProcessErrorKind, WorkerError,
 };
 use atomfeed_core::store::conformance::{Harness, MemoryHarness};
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::feeds::{Apply, Emr, applied, full, on_every_store};
 use crate::watching::status;
@@ -35,6 +37,35 @@ impl<H: Harness + 'static> EventWorker<H::Conn> for Logs<H> {
         let number = event.content().parse().unwrap();
         self.log.lock().unwrap().push((self.who, number));
         self.apply.process(event, conn).await
+    }
+}
+
+/// For how long at a time nothing went on, whatever held it up.
+struct Stillness {
+    longest: watch::Receiver<Duration>,
+    _watching: AbortOnDropHandle<()>,
+}
+
+impl Stillness {
+    fn watch() -> Self {
+        let (told, longest) = watch::channel(Duration::ZERO);
+        let watching = tokio::spawn(async move {
+            let mut last = Instant::now();
+            loop {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                let now = Instant::now();
+                told.send_modify(|longest| *longest = now.duration_since(last).max(*longest));
+                last = now;
+            }
+        });
+        Self {
+            longest,
+            _watching: AbortOnDropHandle::new(watching),
+        }
+    }
+
+    fn longest(&self) -> Duration {
+        *self.longest.borrow()
     }
 }
 
@@ -77,7 +108,8 @@ async fn until_handled(log: &Log, event: u32) -> usize {
 
 async fn who_is_killed_is_followed_by_who_stands_by<H: Harness + 'static>(harness: &Arc<H>) {
     let rounds = if full() { 50 } else { 5 };
-    // Longer than a commit takes, or a machine stands still.
+    let stillness = Stillness::watch();
+    // Longer than a commit takes.
     let lease = Duration::from_secs(1);
     let emr = Emr::new().await;
     let store = harness.store().await;
@@ -115,14 +147,18 @@ async fn who_is_killed_is_followed_by_who_stands_by<H: Harness + 'static>(harnes
     }
     let written = applied(harness.as_ref(), &store).await;
     assert_eq!(written, (1..=published).collect::<Vec<_>>());
-    // Never two at once: who has been followed is not heard of again.
     let mut turns: Vec<_> = log.lock().unwrap().iter().map(|(who, _)| *who).collect();
     turns.dedup();
     let mut distinct = turns.clone();
     distinct.sort_unstable();
     distinct.dedup();
-    assert_eq!(turns.len(), distinct.len(), "{turns:?}");
-    assert_eq!(turns.len(), rounds + 1, "{turns:?}");
+    assert!(turns.len() > rounds, "{turns:?}");
+    // Never two at once: who has been followed is not heard of again. Who has stood still for a lease is followed
+    // without having been killed.
+    if stillness.longest() < lease / 2 {
+        assert_eq!(turns.len(), distinct.len(), "{turns:?}");
+        assert_eq!(turns.len(), rounds + 1, "{turns:?}");
+    }
 }
 
 /// So long that nobody ever waits for it to be over.

@@ -51,6 +51,8 @@ async fn an_event_that_does_not_end_is_undone<H: Harness + 'static>(harness: &Ar
             reached: Arc::clone(&reached),
         };
         let client = emr.client().batch(batch).workers(workers);
+        // However slow the machine.
+        let client = client.batch_time(Duration::MAX);
         let client = client.stop_within(Duration::from_millis(20));
         let client = client.build(store.clone(), worker);
         let stop = CancellationToken::new();

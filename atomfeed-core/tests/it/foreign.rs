@@ -56,7 +56,7 @@ pub(crate) fn insert(title: &str) -> AssertSqlSafe<String> {
 
 /// Waits for what must come, and never for what must not.
 pub(crate) async fn until<D: Dialect>(store: &SqlStore<D>, expected: &[&str]) {
-    let waited = tokio::time::timeout(Duration::from_secs(30), async {
+    let waited = tokio::time::timeout(Duration::from_secs(300), async {
         while titles(store).await != expected {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

@@ -62,7 +62,7 @@ macro_rules! foreign_ids {
                 held.execute(insert("held")).await.unwrap();
                 pool.execute(insert("above")).await.unwrap();
                 let again = adopt_waiting(&pool, &schema, LONG);
-                let again = tokio::time::timeout(Duration::from_secs(20), again).await;
+                let again = tokio::time::timeout(Duration::from_secs(300), again).await;
                 let again = again.expect("nobody is waited for");
                 assert_eq!(titles(&again).await, there_at_first);
                 held.commit().await.unwrap();
@@ -196,7 +196,7 @@ macro_rules! foreign_ids {
                 }
                 seen
             };
-            let seen = tokio::time::timeout(Duration::from_secs(60), following).await.unwrap();
+            let seen = tokio::time::timeout(Duration::from_secs(300), following).await.unwrap();
             for task in publishing.into_iter().chain([direct, draining]) {
                 task.await.unwrap();
             }
@@ -237,7 +237,7 @@ mod odoo {
         pool.execute("INSERT INTO event_records (id, uuid) VALUES (1, 'late')")
             .await
             .unwrap();
-        let told = tokio::time::timeout(Duration::from_secs(30), async {
+        let told = tokio::time::timeout(Duration::from_secs(300), async {
             while counted.of("atomfeed_late_events_total") == 0 {
                 assert_eq!(titles(&store).await, ["2"]);
                 tokio::time::sleep(Duration::from_millis(50)).await;

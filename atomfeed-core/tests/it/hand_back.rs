@@ -74,7 +74,7 @@ macro_rules! on_adopted {
                 );
                 pool.execute(AssertSqlSafe(insert)).await.unwrap();
             }
-            let passed = tokio::time::timeout(Duration::from_secs(30), async {
+            let passed = tokio::time::timeout(Duration::from_secs(300), async {
                 while publisher.newest_id().await.unwrap() < 5 {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }

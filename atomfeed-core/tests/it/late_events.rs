@@ -68,7 +68,7 @@ macro_rules! late_events {
             ] {
                 pool.execute(AssertSqlSafe(sql)).await.unwrap();
             }
-            let told = tokio::time::timeout(Duration::from_secs(30), async {
+            let told = tokio::time::timeout(Duration::from_secs(300), async {
                 while counted.of("atomfeed_late_events_total") == 0 {
                     assert_eq!(titles(&store).await, ["1", "3"]);
                     tokio::time::sleep(Duration::from_millis(50)).await;

@@ -125,17 +125,21 @@ where
         let sql = sqlx::SqlSafeStr::into_sql_str(sql);
         D::execute(conn, sql, vec![]).await.unwrap();
     };
-    let mut done = store.pool().acquire().await.unwrap();
     let mut open = Vec::new();
-    for number in 0..400 {
-        insert(&format!("done {number}"), &mut done).await;
-        if number % 100 == 50 {
-            let mut transaction = store.pool().begin().await.unwrap();
-            insert(&format!("open {number}"), &mut transaction).await;
-            open.push(transaction);
+    for block in 0..4 {
+        // In few transactions: while some are open, tests that run beside this one see nothing new.
+        let mut done = store.pool().begin().await.unwrap();
+        for number in 0..100 {
+            insert(&format!("done {block} {number}"), &mut done).await;
+            if number == 50 {
+                let mut transaction = store.pool().begin().await.unwrap();
+                insert(&format!("open {block}"), &mut transaction).await;
+                open.push(transaction);
+            }
         }
+        done.commit().await.unwrap();
     }
-    let limit = std::time::Duration::from_secs(20);
+    let limit = std::time::Duration::from_secs(300);
     let moved = tokio::time::timeout(limit, store.sequence(1_000, SystemClock.now()));
     let moved = moved.await.expect("no transaction is waited for").unwrap();
     assert_eq!((moved.moved, moved.set_aside, moved.more), (400, 0, false));

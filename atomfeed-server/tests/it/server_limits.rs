@@ -12,7 +12,7 @@ use crate::desk::{Desk, LARGE, asked, http2_client, served};
 use crate::served::{Client, PATIENCE, serve};
 
 /// Short enough to be waited for, and longer than anything that is not waited for takes.
-const SOON: Duration = Duration::from_millis(300);
+const SOON: Duration = Duration::from_secs(1);
 
 fn limits() -> ServerLimits {
     ServerLimits::default()

@@ -31,6 +31,7 @@ use tokio::net::{TcpListener, TcpStream};
 use uuid::Uuid;
 
 use crate::emr::sqlite;
+use crate::programs::PATIENCE;
 
 fn patient(name: &str) -> Patient {
     Patient {
@@ -163,7 +164,7 @@ impl<D: Engine> Imaging<D> {
         make_tables(&store, TABLES).await.unwrap();
         let emr = Emr::start().await;
         let resources = Resources::new(&emr.feed("encounter")).unwrap();
-        let pacs = Arc::new(Sender::new(pacs));
+        let pacs = Arc::new(Sender::new(pacs).with_patience(PATIENCE));
         Self {
             emr,
             worker: RadiologyOrders::new(resources.clone(), Arc::clone(&pacs)),

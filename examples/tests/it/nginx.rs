@@ -178,9 +178,9 @@ fn program() -> Option<PathBuf> {
     programs.find(|program| program.is_file())
 }
 
-/// A port that nobody has, and that no system gives to one who asks for any.
+/// A port that nobody has, that no system gives to one who asks for any, and no hospital to its systems.
 pub(crate) fn free_port() -> u16 {
-    let random = || 20_000 + (Uuid::new_v4().as_u128() % 12_000) as u16;
+    let random = || 10_000 + (Uuid::new_v4().as_u128() % 10_000) as u16;
     let mut ports = (0..100).map(|_| random());
     let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
     ports.find(is_free).expect("one of a hundred ports is free")

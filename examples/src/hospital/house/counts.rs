@@ -75,6 +75,11 @@ impl Counts {
         self.published
     }
 
+    /// Whether anybody has parked anything.
+    pub(super) fn is_any_parked(&self) -> bool {
+        !self.parked.is_empty()
+    }
+
     /// Whether no system has anything to publish, unless somebody gives it something.
     pub(super) fn is_at_rest(&self) -> bool {
         self.behind_publishers == 0 && self.ordered == 0

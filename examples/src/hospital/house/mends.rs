@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use atomfeed_core::store::sql::SqlStore;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 use url::Url;
 use uuid::Uuid;
 
@@ -21,8 +21,12 @@ use crate::with_store;
 /// How often it is looked whether something was mended.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
-/// What has not changed for so long is done, or waits for somebody.
-const DONE_AFTER: Duration = Duration::from_secs(5);
+/// Who has not changed for so many looks, 5 s at least, is done, or waits for somebody. It is not told by the
+/// clock, which goes on while a machine that stands still does nothing.
+const DONE_AFTER: u32 = 20;
+
+/// The same where something is parked, which is tried again within a minute ([`feeds::Feeds::follow`]).
+const TRIED_AFTER: u32 = 300;
 
 /// Sales that the stand-in for Odoo has refused.
 const REFUSED: &str = "SELECT COUNT(*) FROM failed_events
@@ -128,21 +132,24 @@ impl Mends {
     /// Waits until nothing is left to mend: no sale is refused (any more), the test is told of, and the systems
     /// are done with what they have. Sales may have been approved of, or skipped, before this is called.
     pub(super) async fn made(&self, databases: &Databases) {
-        let (mut last, mut changed) = (Counts::default(), Instant::now());
+        let (mut last, mut looks) = (Counts::default(), 0);
         loop {
-            // Fails when a database is busy: then it is seen the next time.
-            if let Ok(counts) = Counts::read(databases).await
-                && counts != last
-            {
-                (last, changed) = (counts, Instant::now());
+            match Counts::read(databases).await {
+                Ok(counts) if counts == last => looks += 1,
+                Ok(counts) => (last, looks) = (counts, 0),
+                // A database is busy: then it is seen the next time.
+                Err(_) => looks = 0,
             }
             let refused = match databases.erp {
                 Some(_) => number(&databases.erp_feeds, REFUSED).await,
                 None => Ok(0),
             };
             let is_none_refused = refused.is_ok_and(|refused| refused == 0);
-            let are_done = changed.elapsed() >= DONE_AFTER;
-            if are_done && is_none_refused && self.is_told(databases).await {
+            let enough = match last.is_any_parked() {
+                true => TRIED_AFTER,
+                false => DONE_AFTER,
+            };
+            if looks >= enough && is_none_refused && self.is_told(databases).await {
                 return;
             }
             sleep(LOOK_EVERY).await;

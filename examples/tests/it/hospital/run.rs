@@ -1,12 +1,11 @@
 //! A hospital that runs, and what a person does in its console.
 
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard};
 
-use crate::programs::{Finished, Program};
+use crate::programs::{Finished, PATIENCE, Program};
 
 /// A hospital is five processes, which are busy: several at once would be too much for a small machine.
 pub(super) async fn one_at_a_time() -> MutexGuard<'static, ()> {
@@ -116,9 +115,7 @@ impl Approver {
         };
         // Fails when there is one already, and that is fine.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = reqwest::Client::builder()
-            .timeout(Duration::from_secs(30))
-            .build();
+        let http = reqwest::Client::builder().timeout(PATIENCE).build();
         Self {
             base: base.to_owned(),
             password: password.to_owned(),

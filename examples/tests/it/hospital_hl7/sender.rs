@@ -10,7 +10,7 @@ use atomfeed_examples::hospital::imaging::messages::Outgoing;
 use atomfeed_examples::hospital::imaging::mllp::Sender;
 use sqlx::SqliteConnection;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use super::{Then, encounter, framed, message, next_message, on_a_file, order, patient};
 use crate::programs::PATIENCE;
@@ -102,7 +102,7 @@ async fn acknowledgements_are_read_however_they_come() {
         }
     });
     let pacs = pacs.await;
-    let sender = Sender::new(&pacs.address);
+    let sender = Sender::new(&pacs.address).with_patience(PATIENCE);
     let messages: Vec<_> = (0..8).map(message).collect();
     for message in &messages {
         sender.send(message).await.unwrap();
@@ -147,12 +147,14 @@ async fn what_nobody_acknowledges_is_transient() {
     }
 
     let broken = Pacs::closing(|id| vec![acknowledgement("AA", id, "")[..9].to_vec()]).await;
-    let error = Sender::new(&broken.address).send(&message(1)).await;
+    let sender = Sender::new(&broken.address).with_patience(PATIENCE);
+    let error = sender.send(&message(1)).await;
     assert!(error.unwrap_err().is_transient());
 
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let nobody = listener.local_addr().unwrap().to_string();
-    drop(listener);
+    // Bound and not listening: nobody else can have the port meanwhile.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let nobody = socket.local_addr().unwrap().to_string();
     let error = Sender::new(&nobody).send(&message(1)).await.unwrap_err();
     assert!(error.is_transient(), "{error}");
     assert!(error.to_string().contains(&nobody), "{error}");
@@ -161,7 +163,7 @@ async fn what_nobody_acknowledges_is_transient() {
 #[tokio::test]
 async fn a_connection_that_was_closed_is_made_anew() {
     let pacs = Pacs::closing(|id| vec![acknowledgement("AA", id, "")]).await;
-    let sender = Sender::new(&pacs.address);
+    let sender = Sender::new(&pacs.address).with_patience(PATIENCE);
     for number in 1..=3 {
         sender.send(&message(number)).await.unwrap();
     }

@@ -14,7 +14,7 @@ use axum::middleware::{Next, from_fn};
 use axum::response::{Redirect, Response};
 use axum::routing::post;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use super::erp::{Workers, address, drug, encounter, http, lab_test, on_a_file, order, patient};
 use super::{sell_by, stocked};
@@ -29,10 +29,11 @@ async fn odoo_of(router: Router) -> Odoo {
 
 #[tokio::test]
 async fn an_odoo_that_is_away_is_waited_for() {
-    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let nowhere = http(&gone);
-    drop(gone);
-    let odoo = Odoo::new(address(nowhere)).unwrap();
+    // Bound and not listening: nobody else can have the port meanwhile.
+    let nowhere = TcpSocket::new_v4().unwrap();
+    nowhere.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let url = format!("http://{}/", nowhere.local_addr().unwrap());
+    let odoo = Odoo::new(address(url.parse().unwrap())).unwrap();
     let error = Workers::of(&odoo).partners.apply(&patient()).await;
     let error = error.unwrap_err();
     assert!(matches!(error, OdooError::Away { .. }), "{error}");
