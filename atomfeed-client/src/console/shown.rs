@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use quick_xml::Reader;
 use quick_xml::events::Event;
-use quick_xml::{Reader, Writer};
 use url::Url;
 
 /// How much of a content is shown on a page, in characters; the rest can be loaded.
@@ -126,7 +126,7 @@ fn link(content: &str, feed: &str) -> Option<String> {
     matches!(url.scheme(), "http" | "https").then(|| url.into())
 }
 
-/// JSON with each member on a line, in its order.
+/// JSON with each member on a line, in its order, as far as it is shown.
 fn pretty_json(text: &str) -> Option<String> {
     if !text.trim_start().starts_with(['{', '[']) {
         return None;
@@ -151,6 +151,7 @@ fn pretty_json(text: &str) -> Option<String> {
                 in_text = true;
                 pretty.push('"');
             }
+            _ if pretty.len() > MOST_SHOWN * 4 => break,
             '{' | '[' => {
                 pretty.push(character);
                 while characters.next_if(|next| next.is_whitespace()).is_some() {}
@@ -180,28 +181,103 @@ fn pretty_json(text: &str) -> Option<String> {
     Some(pretty)
 }
 
-/// XML with each element on a line.
+/// XML with each element on a line, as far as it is shown; what stands beside text stays beside it.
 fn pretty_xml(text: &str) -> Option<String> {
     if !text.trim_start().starts_with('<') {
         return None;
     }
-    let mut reader = Reader::from_str(text);
-    reader.config_mut().trim_text(true);
-    reader.config_mut().check_end_names = true;
-    let mut writer = Writer::new_with_indent(Vec::new(), b' ', 2);
-    let mut depth = 0_usize;
-    loop {
-        let event = reader.read_event().ok()?;
-        match &event {
-            Event::Eof if depth == 0 => break,
-            Event::Eof | Event::DocType(_) => return None,
-            Event::Start(_) => depth += 1,
-            Event::End(_) => depth = depth.checked_sub(1)?,
-            _ => {}
+    let pieces = pieces(text)?;
+    let mut pretty = String::new();
+    // Of each element that is open, whether it holds text.
+    let mut open: Vec<bool> = Vec::new();
+    for (index, piece) in pieces.iter().enumerate() {
+        if pretty.len() > MOST_SHOWN * 4 {
+            break;
         }
-        writer.write_event(event).ok()?;
+        let holds_text = match piece.kind {
+            PieceKind::End => open.pop().unwrap_or_default(),
+            _ => open.last().copied().unwrap_or_default(),
+        };
+        let is_empty = piece.kind == PieceKind::End && pieces[index - 1].kind == PieceKind::Start;
+        if !holds_text && !is_empty && !pretty.is_empty() {
+            pretty.push('\n');
+            pretty.extend(std::iter::repeat_n("  ", open.len().min(50)));
+        }
+        pretty.push_str(piece.text);
+        if piece.kind == PieceKind::Start {
+            // So does what stands within text.
+            open.push(holds_text || piece.holds_text);
+        }
     }
-    String::from_utf8(writer.into_inner()).ok()
+    Some(pretty)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum PieceKind {
+    Start,
+    End,
+    Other,
+}
+
+/// A tag, a text, or whatever else XML is made of, as it is written.
+struct Piece<'a> {
+    kind: PieceKind,
+    text: &'a str,
+    /// Whether it begins an element that holds text, and not elements alone.
+    holds_text: bool,
+}
+
+/// What well-formed XML is made of, without what is blank between elements.
+fn pieces(text: &str) -> Option<Vec<Piece<'_>>> {
+    let mut reader = Reader::from_str(text);
+    reader.config_mut().check_end_names = true;
+    let mut pieces: Vec<Piece<'_>> = Vec::new();
+    let mut open: Vec<usize> = Vec::new();
+    let mut has_blanks = false;
+    loop {
+        let begins = usize::try_from(reader.buffer_position()).ok()?;
+        let event = reader.read_event().ok()?;
+        let ends = usize::try_from(reader.buffer_position()).ok()?;
+        let written = text.get(begins..ends)?;
+        let kind = match event {
+            Event::Eof if open.is_empty() => break,
+            Event::Eof | Event::DocType(_) => return None,
+            Event::Start(_) => PieceKind::Start,
+            Event::End(_) => PieceKind::End,
+            Event::Text(_) if written.trim().is_empty() => {
+                has_blanks = true;
+                PieceKind::Other
+            }
+            Event::Text(_) | Event::CData(_) | Event::GeneralRef(_) => {
+                pieces[*open.last()?].holds_text = true;
+                PieceKind::Other
+            }
+            _ => PieceKind::Other,
+        };
+        match kind {
+            PieceKind::Start => open.push(pieces.len()),
+            PieceKind::End => drop(open.pop()?),
+            PieceKind::Other => {}
+        }
+        pieces.push(Piece {
+            kind,
+            text: written,
+            holds_text: false,
+        });
+    }
+    if has_blanks {
+        let mut open = Vec::new();
+        pieces.retain(|piece| {
+            let is_within_text = open.last().copied().unwrap_or_default();
+            match piece.kind {
+                PieceKind::Start => open.push(is_within_text || piece.holds_text),
+                PieceKind::End => drop(open.pop()),
+                PieceKind::Other => {}
+            }
+            is_within_text || !piece.text.trim().is_empty()
+        });
+    }
+    Some(pieces)
 }
 
 #[cfg(test)]
@@ -231,9 +307,43 @@ mod tests {
             (xml.kind, xml.shown.as_str()),
             ("XML", "<a>\n  <b c='1'>x</b>\n</a>")
         );
-        for text in ["{\"a\":", "<a><b>", "<!DOCTYPE a><a/>", "plain", ""] {
+        for (xml, shown) in [
+            (
+                " <a>\n<b/> <c></c><n>BP &lt; 90</n> </a>\n",
+                "<a>\n  <b/>\n  <c></c>\n  <n>BP &lt; 90</n>\n</a>",
+            ),
+            (
+                "<a><v> &#233;&#233; </v><p>fever <b>and</b> <i> cough</i></p><![CDATA[ x ]]></a>",
+                "<a><v> &#233;&#233; </v><p>fever <b>and</b> <i> cough</i></p><![CDATA[ x ]]></a>",
+            ),
+            (
+                "<?xml version=\"1.0\"?><!-- x --><a><p>fever <b>and</b> <i> cough</i></p></a>",
+                "<?xml version=\"1.0\"?>\n<!-- x -->\n<a>\n  <p>fever <b>and</b> <i> cough</i></p>\n</a>",
+            ),
+        ] {
+            assert_eq!((of(xml).kind, of(xml).shown.as_str()), ("XML", shown));
+        }
+        for text in [
+            "<a/>x",
+            "x<a/>",
+            "{\"a\":",
+            "<a><b>",
+            "<!DOCTYPE a><a/>",
+            "plain",
+            "",
+        ] {
             assert_eq!((of(text).kind, of(text).shown.as_str()), ("text", text));
         }
+        // As much is written as is shown, however deep it is.
+        let (deep, wide) = (20_000, "[1],".repeat(20_000));
+        let deep_xml = format!("{}{}", "<a>".repeat(deep), "</a>".repeat(deep));
+        assert!(pretty_xml(&deep_xml).unwrap().len() < MOST_SHOWN * 5);
+        let deep_json = format!("{}{wide}0{}", "[".repeat(100), "]".repeat(100));
+        assert!(pretty_json(&deep_json).unwrap().len() < MOST_SHOWN * 5);
+        for deep in [deep_xml, deep_json] {
+            assert!(of(&deep).is_cut);
+        }
+        assert_eq!(of(&"<a>".repeat(deep)).kind, "text");
         let cut = of(&"x".repeat(5 << 20));
         assert_eq!(
             (cut.is_cut, cut.bytes, cut.shown.len()),
