@@ -318,7 +318,7 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
     }
 
     /// The first page that is such, from the newest back; or the oldest one, and false.
-    async fn seek_back(
+    pub(super) async fn seek_back(
         &self,
         is_it: impl Fn(&FetchedPage) -> bool,
     ) -> Result<(FetchedPage, bool), ProcessErrorKind> {

@@ -97,9 +97,7 @@ impl Feed {
             (Some(_), ..) => FeedState::Waiting,
             (None, 1.., _) => FeedState::Dead,
             (None, 0, 1..) => FeedState::Parked,
-            (None, 0, 0) if status.events_behind.is_some_and(|events| events > 0) => {
-                FeedState::Behind
-            }
+            (None, 0, 0) if is_behind(status) => FeedState::Behind,
             (None, 0, 0) => FeedState::Ok,
         }
     }
@@ -108,6 +106,14 @@ impl Feed {
     pub(super) fn lag(&self, now: DateTime<Utc>) -> Option<TimeDelta> {
         let since = self.status.as_ref()?.behind_since?;
         Some((now - since).max(TimeDelta::zero()))
+    }
+}
+
+/// A server of the original says no positions, and so its events are not counted.
+fn is_behind(status: &FeedStatus) -> bool {
+    match status.events_behind {
+        Some(events) => events > 0,
+        None => status.pages_behind.is_some_and(|pages| pages > 0) || status.behind_since.is_some(),
     }
 }
 

@@ -1,13 +1,15 @@
 //! What is asked for of the marker: to see where it would stand, and to move it there.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use atomfeed_core::store::Claim;
-use atomfeed_core::{Action, ActionState, Marker};
+use atomfeed_core::{Action, ActionState, Event, Marker};
 use tokio_util::sync::CancellationToken;
 
 use super::{Ended, done, failed, is_of_feed};
 use crate::ProcessErrorKind;
+use crate::client::pages::FetchedPage;
 use crate::client::start::First;
 use crate::client::{AtomFeedClient, StartPosition};
 
@@ -39,19 +41,27 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             (Some(entry), _) => Some(format!("after:{entry}")),
             (None, page) => page.map(str::to_owned),
         };
-        let stood = match &from {
-            // Far back in a long feed that takes long, and the feed does not go on meanwhile.
-            Some(marker) => match tokio::time::timeout(SEARCH, self.stood(marker)).await {
-                Ok(stood) => stood?,
-                Err(_) => None,
-            },
-            None => Some(0),
+        let lies_between = async {
+            match position {
+                Some(to) => {
+                    let stood = match &from {
+                        Some(marker) => self.stood(marker).await?,
+                        None => Some(0),
+                    };
+                    Ok(stood.map(|from| to.cast_signed() - from.cast_signed()))
+                }
+                None => self.count_between(from.as_ref(), &stands).await,
+            }
         };
-        let effect = match stood.zip(position) {
-            Some((from, to)) if from < to => format!("{} events would be skipped", to - from),
-            Some((from, to)) if from > to => format!("{} events would be replayed", from - to),
-            Some(_) => "nothing would be skipped or replayed".to_owned(),
-            None => "how many events lie between, the server does not say, or not soon".to_owned(),
+        // Far back in a long feed that takes long, and the feed does not go on meanwhile.
+        let lies_between = tokio::time::timeout(SEARCH, lies_between).await;
+        let effect = match lies_between.unwrap_or(Ok(None))? {
+            Some(skipped @ 1..) => format!("{skipped} events would be skipped"),
+            Some(0) => "nothing would be skipped or replayed".to_owned(),
+            Some(replayed) => format!("{} events would be replayed", -replayed),
+            None => {
+                "how many events lie between was not to be counted within half a minute".to_owned()
+            }
         };
         Ok(done(&format!(
             "{effect}; the marker would stand {}",
@@ -71,6 +81,33 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
             Err(error) if is_of_feed(&error) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// How many events lie between two markers, counted on the pages of a feed whose server says no positions:
+    /// less than none where the second one stands before the first. `None` when the feed has no such place.
+    async fn count_between(
+        &self,
+        from: Option<&Marker>,
+        to: &Marker,
+    ) -> Result<Option<i64>, ProcessErrorKind> {
+        self.begin_search_anew();
+        let places = [from, Some(to)];
+        let counted = Mutex::new(Counted::default());
+        let counting = || counted.lock().unwrap_or_else(PoisonError::into_inner);
+        let sought = self.seek_back(|page| counting().go_on(page, places)).await;
+        self.begin_search_anew();
+        let is_at_the_beginning = match sought {
+            Ok((_, found_both)) => !found_both,
+            Err(error) if is_of_feed(&error) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let mut counted = counting();
+        // Who has no marker begins with the oldest page.
+        if from.is_none() && is_at_the_beginning {
+            counted.behind[0] = Some(counted.events);
+        }
+        let [from, to] = counted.behind;
+        Ok(from.zip(to).map(|(from, to)| from - to))
     }
 
     /// In one transaction with what is said of it, so that it is done once.
@@ -109,6 +146,36 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
         action.progress = progress;
         tracing::info!(feed = %self.feed, ?from, ?to, "the marker was moved as it was asked for");
         Ok(None)
+    }
+}
+
+/// What was counted on the way from the newest page back.
+#[derive(Default)]
+struct Counted {
+    events: i64,
+    /// How many lie behind either place, once it was met.
+    behind: [Option<i64>; 2],
+    /// Those of the page that came last: on time chunks of the original one may be on two.
+    last: Vec<Arc<Event>>,
+}
+
+impl Counted {
+    /// Counts a page. Whether both places were met.
+    fn go_on(&mut self, page: &FetchedPage, places: [Option<&Marker>; 2]) -> bool {
+        let is_new = |event: &&Arc<Event>| !self.last.iter().any(|last| last.id() == event.id());
+        for (place, behind) in places.into_iter().zip(&mut self.behind) {
+            let unread = match place.map(|place| (place.last_read_entry_id(), place.page_uri())) {
+                _ if behind.is_some() => continue,
+                Some((Some(entry), _)) => page.events_behind(entry),
+                Some((None, Some(uri))) if page.uri == uri => Some(page.events.clone()),
+                _ => None,
+            };
+            *behind =
+                unread.map(|unread| self.events + unread.iter().filter(is_new).count() as i64);
+        }
+        self.events += page.events.iter().filter(is_new).count() as i64;
+        self.last.clone_from(&page.events);
+        self.behind.iter().all(Option::is_some)
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use atomfeed_client::{
-    AtomFeedClient, CancellationToken, FeedSource, FetchError, PageRequest, PageResponse,
+    AtomFeedClient, CancellationToken, FeedSource, FetchError, PageRequest, PageResponse, Schedule,
     StartPosition,
 };
 use atomfeed_core::store::conformance::{Harness, SqliteHarness};
@@ -14,8 +14,8 @@ use atomfeed_core::store::{ConsoleStore, ConsumerStore};
 use atomfeed_core::{ActionKind, ActionState, Clock, SystemClock};
 use tokio::time::Instant;
 
-use super::{Lab, PATIENCE, Target};
-use crate::feeds::{feed_uri, on_every_store};
+use super::{Lab, PATIENCE, Running, Target};
+use crate::feeds::{Apply, feed_uri, on_every_store};
 
 on_every_store!(
     the_marker_is_moved_once_it_was_seen_where_to,
@@ -89,6 +89,64 @@ async fn with_a_lease_it_is_moved_once_too<H: Harness + 'static>(harness: &Arc<H
     lab.done(ActionKind::PreviewMarker, None, "latest").await;
     running.end().await;
     assert_eq!(lab.tried.load(Ordering::Relaxed), 24);
+}
+
+/// As a server of the original answers, which says no positions.
+struct WithoutPositions<S>(S);
+
+#[async_trait]
+impl<S: FeedSource> FeedSource for WithoutPositions<S> {
+    async fn fetch(&self, page: &PageRequest) -> Result<PageResponse, FetchError> {
+        let mut answer = self.0.fetch(page).await?;
+        answer.position = None;
+        Ok(answer)
+    }
+}
+
+#[tokio::test]
+async fn where_the_server_says_no_positions_it_is_counted_what_lies_between() {
+    let harness = Arc::new(SqliteHarness::default());
+    let lab = Lab::new(&harness).await;
+    lab.emr.publish(1..=12).await;
+    let run = |schedule: Schedule| {
+        let source = WithoutPositions(lab.emr.source());
+        let client = AtomFeedClient::builder(feed_uri(), source)
+            .schedule(schedule)
+            .look_for_actions(Duration::from_millis(5))
+            .build(lab.store.clone(), Apply::all(&harness));
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        let task = tokio::spawn(async move { client.run(stopped).await.unwrap() });
+        Running { stop, task }
+    };
+    let previews = async |expected: &[(&str, &str)]| {
+        for (position, effect) in expected {
+            let outcome = lab.done(ActionKind::PreviewMarker, None, position).await;
+            assert!(outcome.starts_with(effect), "{position}: {outcome}");
+        }
+    };
+    let page = "http://127.0.0.1:8080/feed/2";
+
+    // It is never time to read, and so there is no marker.
+    let running = run("0 0 0 1 1 ? 2099".parse().unwrap());
+    previews(&[
+        ("latest", "12 events would be skipped"),
+        (page, "5 events would be skipped"),
+        ("beginning", "nothing would be skipped or replayed"),
+    ])
+    .await;
+    running.end().await;
+
+    lab.client().process_events().await.unwrap();
+    lab.emr.publish(13..=18).await;
+    let running = run("0 0 0 1 1 ? 2099".parse().unwrap());
+    previews(&[
+        ("latest", "6 events would be skipped"),
+        ("beginning", "12 events would be replayed"),
+        (page, "7 events would be replayed"),
+    ])
+    .await;
+    running.end().await;
 }
 
 /// Nothing else is kept waiting by a place that nobody finds.
