@@ -96,6 +96,12 @@ macro_rules! on {
                          WHERE event_id = 'tag:2'".to_owned()).await;
                 }
                 run("DELETE FROM failed_events WHERE event_id LIKE 'tag:1%'".to_owned()).await;
+                // Nobody has counted since: what is left is seen.
+                let mut work = store.look().await.unwrap();
+                assert_eq!(work.feed_failures(3).await.unwrap()[0].parked, 21);
+                let groups = work.failure_groups(&FailureFilter::default(), 10).await.unwrap();
+                assert!(groups.iter().any(|group| group.text == theirs(0).0), "{groups:?}");
+                drop(work);
                 let (gone, left) = match $retries {
                     true => (12, 8),
                     false => (11, 9),

@@ -23,6 +23,12 @@ const DELETE: &str = "DELETE FROM {s}atomfeed_failures WHERE failed_event_id = ?
 const FEED_OF: &str = "SELECT feed_uri FROM {s}failed_events WHERE id = ?";
 const FEED_BESIDE: &str =
     "SELECT feed_uri FROM {s}atomfeed_failed_events WHERE failed_event_id = ?";
+const FEED_OF_OTHERS: &str = "SELECT failed.feed_uri FROM {s}atomfeed_failures AS counted
+    JOIN {s}failed_events AS failed ON failed.id = counted.failed_event_id
+    WHERE counted.feed = ? AND failed.feed_uri IS NOT NULL LIMIT 1";
+const FEED_OF_OTHERS_BESIDE: &str = "SELECT beside.feed_uri FROM {s}atomfeed_failures AS counted
+    JOIN {s}atomfeed_failed_events AS beside ON beside.failed_event_id = counted.failed_event_id
+    WHERE counted.feed = ? AND beside.feed_uri IS NOT NULL LIMIT 1";
 const BY_FEED: &str = "SELECT feed, COUNT(*), COUNT(CASE WHEN retries >= ? THEN 1 END),
      MIN(failed_at), MIN(failed_event_id)
     FROM {s}atomfeed_failures GROUP BY feed";
@@ -103,7 +109,7 @@ impl<D: Dialect> SqlUnitOfWork<D> {
                     group.first_at = group.first_at.min(first_at);
                     group.last_at = group.last_at.max(last_at);
                     group.first_id = group.first_id.min(first_id);
-                } else if let Some(feed_uri) = self.feed_of(first_id).await? {
+                } else if let Some(feed_uri) = self.feed_of(first_id, &feed).await? {
                     let group = FailureGroup {
                         feed_uri,
                         reason,
@@ -131,10 +137,10 @@ impl<D: Dialect> SqlUnitOfWork<D> {
             .await?;
         let mut feeds = Vec::with_capacity(rows.len());
         for mut row in rows {
-            row.text()?;
+            let feed = row.text_or_empty()?;
             let (parked, dead) = (row.required_count()?, row.int()?.unwrap_or_default());
             let (first_at, first_id) = (row.time()?, row.required_int()?);
-            if let Some(feed_uri) = self.feed_of(first_id).await? {
+            if let Some(feed_uri) = self.feed_of(first_id, &feed).await? {
                 feeds.push(FeedFailures {
                     feed_uri,
                     parked,
@@ -147,11 +153,17 @@ impl<D: Dialect> SqlUnitOfWork<D> {
         Ok(feeds)
     }
 
-    /// The feed of a parked event.
-    async fn feed_of(&mut self, id: i64) -> StoreResult<Option<FeedUri>> {
-        for statement in [FEED_OF, FEED_BESIDE] {
+    /// The feed of a parked event; if that is gone since it was counted, that of those with the same key.
+    async fn feed_of(&mut self, id: i64, key: &str) -> StoreResult<Option<FeedUri>> {
+        let statements: [(_, Value); 4] = [
+            (FEED_OF, id.into()),
+            (FEED_BESIDE, id.into()),
+            (FEED_OF_OTHERS, key.into()),
+            (FEED_OF_OTHERS_BESIDE, key.into()),
+        ];
+        for (statement, value) in statements {
             let what = "reading of which feed a parked event is";
-            let rows = self.fetch(what, statement, vec![id.into()]).await?;
+            let rows = self.fetch(what, statement, vec![value]).await?;
             if let Some(mut row) = rows.into_iter().next()
                 && let Some(uri) = row.text()?
             {
