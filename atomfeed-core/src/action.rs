@@ -71,11 +71,14 @@ pub enum ActionKind {
     /// Another address is put in the place of one, in the whole store; the detail names both. It was done
     /// when it was written down.
     Rebase,
+    /// Parked events of the feed were handed out; the detail says which, and in which format. It was done when it
+    /// was written down.
+    Export,
 }
 
 impl ActionKind {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Retry,
         Self::RetryMany,
         Self::ResetRetries,
@@ -84,6 +87,7 @@ impl ActionKind {
         Self::PreviewMarker,
         Self::MoveMarker,
         Self::Rebase,
+        Self::Export,
     ];
 
     /// As the column `kind` has it.
@@ -97,6 +101,7 @@ impl ActionKind {
             Self::PreviewMarker => "preview-marker",
             Self::MoveMarker => "move-marker",
             Self::Rebase => "rebase",
+            Self::Export => "export",
         }
     }
 

@@ -183,6 +183,10 @@ impl<C: ?Sized + Send + 'static> MarkerStore for FaultyWork<C> {
         self.plan.call(self.work.move_marker(from, to)).await
     }
 
+    async fn would_rebase(&mut self, rebase: &Rebase) -> StoreResult<Rebased> {
+        self.plan.call(self.work.would_rebase(rebase)).await
+    }
+
     async fn rebase(&mut self, rebase: &Rebase) -> StoreResult<Rebased> {
         self.plan.call(self.work.rebase(rebase)).await
     }
@@ -380,6 +384,10 @@ impl<C: ?Sized + Send + 'static> FailureStore for FaultyWork<C> {
 
     async fn reset_retries(&mut self, failed: &FailedEvent) -> StoreResult<bool> {
         self.plan.call(self.work.reset_retries(failed)).await
+    }
+
+    async fn hold(&mut self, failed: &FailedEvent) -> StoreResult<()> {
+        self.plan.call(self.work.hold(failed)).await
     }
 
     async fn edit_content(&mut self, failed: &FailedEvent, content: &str) -> StoreResult<()> {

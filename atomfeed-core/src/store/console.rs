@@ -35,6 +35,17 @@ pub trait ConsoleStore: Send + Sync + 'static {
 
     /// Whether these are tables of another program.
     fn is_adopted(&self) -> bool;
+
+    /// Whether the tables count the retries of what is parked (column `failed_events.retries`), for whoever tries
+    /// it again to heed. The earliest of the original's do not.
+    fn counts_retries(&self) -> bool {
+        true
+    }
+
+    /// Whether they keep the retries that failed (table `failed_event_retry_log`).
+    fn keeps_retry_log(&self) -> bool {
+        true
+    }
 }
 
 /// An open transaction, without its connection: what a [`UnitOfWork`](super::UnitOfWork) is to those who

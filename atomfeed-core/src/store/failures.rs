@@ -67,6 +67,14 @@ pub trait FailureStore: Send {
     /// [`StoreErrorKind::Refused`](super::StoreErrorKind::Refused) when an adopted table cannot hold the content.
     async fn edit_content(&mut self, failed: &FailedEvent, content: &str) -> StoreResult<()>;
 
+    /// Keeps everybody else from doing the same with a parked event until the transaction ends: whoever comes
+    /// second waits, and then sees what the first one has left.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreErrorKind::NotParked`](super::StoreErrorKind::NotParked) when it is not parked any more.
+    async fn hold(&mut self, failed: &FailedEvent) -> StoreResult<()>;
+
     /// Takes note of what other programs have parked, tried again or removed, at most `limit` events, and says
     /// of how many.
     async fn count_failures(&mut self, limit: u32) -> StoreResult<u64>;

@@ -152,6 +152,13 @@ pub trait MarkerStore: Send {
     /// [`StoreErrorKind::Refused`](super::StoreErrorKind::Refused) when a feed of the new address has a
     /// marker already, or a column cannot hold the address; roll back then.
     async fn rebase(&mut self, rebase: &Rebase) -> StoreResult<Rebased>;
+
+    /// What a [`rebase`](Self::rebase) would put another address in the place of: only read, without a lock.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreErrorKind::Refused`](super::StoreErrorKind::Refused) when it would be refused.
+    async fn would_rebase(&mut self, rebase: &Rebase) -> StoreResult<Rebased>;
 }
 
 /// The events that failed and wait (tables `failed_events`, `failed_event_retry_log`).

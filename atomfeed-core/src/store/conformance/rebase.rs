@@ -71,7 +71,9 @@ pub async fn a_host_may_get_another_name<H: Harness>(harness: &H) {
     work.commit().await.expect("a transaction commits");
 
     let mut work = store.begin().await.expect("a transaction opens");
+    let would = work.would_rebase(&rebase).await.expect("counted");
     let rebased = work.rebase(&rebase).await.expect("replaced");
+    assert_eq!(would, rebased);
     assert_eq!(
         (rebased.markers, rebased.failed_events, rebased.retries),
         (1, 3, 1)
@@ -144,6 +146,8 @@ pub async fn a_host_may_get_another_name<H: Harness>(harness: &H) {
         .expect("two");
     let named = Marker::new(feed(&format!("{new}/patient/recent")));
     work.move_marker(None, &named).await.expect("made");
+    let would = work.would_rebase(&over).await.expect_err("there is one");
+    assert_eq!(would.kind(), StoreErrorKind::Refused);
     let refused = work.rebase(&over).await.expect_err("there is one");
     assert_eq!(refused.kind(), StoreErrorKind::Refused);
     work.rollback().await.expect("rolled back");

@@ -63,6 +63,10 @@ impl MarkerStore for MemoryConnection {
         Ok(())
     }
 
+    async fn would_rebase(&mut self, rebase: &Rebase) -> StoreResult<Rebased> {
+        self.count_rebased(rebase).await
+    }
+
     async fn rebase(&mut self, rebase: &Rebase) -> StoreResult<Rebased> {
         self.rebase_rows(rebase).await
     }

@@ -64,6 +64,24 @@ impl MemoryConnection {
         Ok(rebased)
     }
 
+    pub(super) async fn count_rebased(&mut self, rebase: &Rebase) -> StoreResult<Rebased> {
+        let markers = self.markers().await?;
+        let mut rebased = Rebased {
+            markers: rebased_markers(rebase, &markers)?.len() as u64,
+            ..Rebased::default()
+        };
+        let tables = self.tables();
+        for (_, failed) in merged(&tables.failed, &self.pending.failed, ..) {
+            let to = rebased_feed(rebase, failed.event.feed_uri().as_str())?;
+            rebased.failed_events += u64::from(to.is_some());
+        }
+        for (_, log) in merged(&tables.retry_log, &self.pending.retry_log, ..) {
+            let to = rebased_feed(rebase, log.feed_uri.as_str())?;
+            rebased.retries += u64::from(to.is_some());
+        }
+        Ok(rebased)
+    }
+
     /// What is kept besides comes along.
     async fn rebase_besides(&mut self, from: &FeedUri, to: &FeedUri) -> StoreResult<()> {
         let [old, new] = [from, to].map(|feed| feed.as_str().to_owned());

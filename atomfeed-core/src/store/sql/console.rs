@@ -70,6 +70,14 @@ impl<D: Dialect> ConsoleStore for SqlStore<D> {
     fn is_adopted(&self) -> bool {
         self.layout().is_adopted()
     }
+
+    fn counts_retries(&self) -> bool {
+        self.layout().has("failed_events", "retries")
+    }
+
+    fn keeps_retry_log(&self) -> bool {
+        self.layout().has_table("failed_event_retry_log")
+    }
 }
 
 #[async_trait]

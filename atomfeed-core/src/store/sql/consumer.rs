@@ -249,6 +249,10 @@ impl<D: Dialect> MarkerStore for SqlUnitOfWork<D> {
         }
     }
 
+    async fn would_rebase(&mut self, rebase: &Rebase) -> StoreResult<Rebased> {
+        self.count_rebased(rebase).await
+    }
+
     async fn rebase(&mut self, rebase: &Rebase) -> StoreResult<Rebased> {
         self.rebase_rows(rebase).await
     }

@@ -8,6 +8,8 @@ use crate::store::rebase::{
 use crate::store::{MarkerStore, StoreResult};
 use crate::{Failure, FeedUri, Rebase, Rebased};
 
+const COUNTING: &str = "counting of what a feed's address would become another";
+
 const UPDATE_MARKER: &str = "UPDATE {s}markers SET feed_uri = ?, feed_uri_for_last_read_entry = ?
     WHERE feed_uri = ?";
 const FEEDS_OF_FAILED: &str = "SELECT DISTINCT feed_uri FROM {s}failed_events
@@ -31,6 +33,18 @@ const UPDATE_PLACE: &str = "UPDATE {s}atomfeed_failed_events SET page_uri = ?, o
     WHERE failed_event_id = ?";
 const FEEDS_OF_RETRIES: &str = "SELECT DISTINCT feed_uri FROM {s}failed_event_retry_log
     WHERE feed_uri IS NOT NULL";
+/// How many rows there are of each feed, in the tables whose addresses are told.
+const COUNTS_OF_FAILED: [&str; 2] = [
+    "SELECT feed_uri, COUNT(*) FROM {s}failed_events
+    WHERE feed_uri IS NOT NULL GROUP BY feed_uri",
+    "SELECT feed_uri, COUNT(*) FROM {s}atomfeed_failed_events
+    WHERE feed_uri IS NOT NULL GROUP BY feed_uri",
+];
+const COUNTS_OF_RETRIES: &str = "SELECT feed_uri, COUNT(*) FROM {s}failed_event_retry_log
+    WHERE feed_uri IS NOT NULL GROUP BY feed_uri";
+const COUNTS_OF_RETRIES_BESIDE: &str =
+    "SELECT feed_uri, COUNT(*) FROM {s}atomfeed_failed_event_retry_log
+    WHERE feed_uri IS NOT NULL GROUP BY feed_uri";
 const UPDATE_RETRIES: &str = "UPDATE {s}failed_event_retry_log
     SET feed_uri = ?, failed_at = failed_at WHERE feed_uri = ?";
 const FEEDS_OF_RETRIES_BESIDE: &str =
@@ -93,6 +107,41 @@ impl<D: Dialect> SqlUnitOfWork<D> {
             }
         }
         Ok(rebased)
+    }
+
+    pub(super) async fn count_rebased(&mut self, rebase: &Rebase) -> StoreResult<Rebased> {
+        let mut rebased = Rebased::default();
+        let markers = self.markers().await?;
+        for RebasedMarker { to, .. } in rebased_markers(rebase, &markers)? {
+            to.map_or(Ok(()), |to| self.must_fit(&to))?;
+            rebased.markers += 1;
+        }
+        for counts in COUNTS_OF_FAILED {
+            rebased.failed_events += self.count_of_rebased(rebase, counts).await?;
+        }
+        rebased.retries = self
+            .count_of_rebased(rebase, COUNTS_OF_RETRIES_BESIDE)
+            .await?;
+        if self.store.layout().has_table("failed_event_retry_log") {
+            rebased.retries += self.count_of_rebased(rebase, COUNTS_OF_RETRIES).await?;
+        }
+        Ok(rebased)
+    }
+
+    async fn count_of_rebased(
+        &mut self,
+        rebase: &Rebase,
+        counts: &'static str,
+    ) -> StoreResult<u64> {
+        let mut count = 0;
+        for mut row in self.fetch(COUNTING, counts, Vec::new()).await? {
+            let from = row.text_or_empty()?;
+            if let Some(to) = rebased_feed(rebase, &from)? {
+                self.must_fit(&to)?;
+                count += row.required_count()?;
+            }
+        }
+        Ok(count)
     }
 
     /// Makes sure that the columns can hold a feed's address.

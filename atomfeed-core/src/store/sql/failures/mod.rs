@@ -30,6 +30,9 @@ const EDIT: &str = "UPDATE {s}failed_events SET event_content = ?, failed_at = f
     WHERE id = ?";
 const EDIT_WHOLE: &str = "UPDATE {s}atomfeed_failed_events SET event_content = ?
     WHERE failed_event_id = ? AND feed_uri IS NOT NULL";
+const HOLD: &str = "UPDATE {s}failed_events SET failed_at = failed_at WHERE id = ?";
+const HOLD_WHOLE: &str = "UPDATE {s}atomfeed_failed_events SET failed_at = failed_at
+    WHERE failed_event_id = ? AND feed_uri IS NOT NULL";
 // The content is not to be taken from the page any more.
 const NAME_PAGE: &str = "UPDATE {s}atomfeed_failed_events SET page_uri = COALESCE(page_uri, ?)
     WHERE failed_event_id = ?";
@@ -157,6 +160,20 @@ impl<D: Dialect> FailureStore for SqlUnitOfWork<D> {
             self.execute(what, INSERT_PAGE, values()).await?;
         }
         Ok(())
+    }
+
+    async fn hold(&mut self, failed: &FailedEvent) -> StoreResult<()> {
+        for statement in [HOLD_WHOLE, HOLD] {
+            let what = "keeping others from a parked event";
+            if self
+                .execute(what, statement, vec![failed.id.into()])
+                .await?
+                > 0
+            {
+                return Ok(());
+            }
+        }
+        Err(StoreError::not_parked(failed))
     }
 
     async fn count_failures(&mut self, limit: u32) -> StoreResult<u64> {
