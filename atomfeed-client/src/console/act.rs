@@ -1,9 +1,12 @@
 //! What somebody asks for, written down; and done at once where no consumer of ours would do it.
 
-use atomfeed_core::store::{ActionQuery, FailureFilter, Records, StoreError, StoreErrorKind};
+use atomfeed_core::store::{
+    ActionQuery, FailedEventQuery, FailureFilter, FeedStatus, Records, StoreError, StoreErrorKind,
+    StoreResult,
+};
 use atomfeed_core::{
-    ActionKind, ActionProgress, ActionState, EntryId, FailedEvent, FeedUri, Marker, NewAction,
-    Rebase, Rebased,
+    Action, ActionKind, ActionProgress, ActionState, EntryId, FailedEvent, FeedUri, Marker,
+    NewAction, Rebase, Rebased,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
@@ -16,6 +19,10 @@ use super::users::{ConsoleUser, Role};
 /// How long the word of a consumer of ours holds: a feed that none has followed since is another program's,
 /// where its tables are.
 const OURS: TimeDelta = TimeDelta::hours(24);
+
+/// Of tables of the original's earliest kind.
+pub(super) const NO_RETRIES: &str = "the program that runs this feed counts no retries in its tables: it tries again what is \
+                          parked whenever it does, and there is nothing here to set";
 
 /// How much a content may weigh.
 pub(super) const LARGEST_CONTENT: usize = 16 << 20;
@@ -102,8 +109,13 @@ impl Desk {
         }
         let statuses = work.statuses().await?;
         let own = statuses.iter().find(|status| status.feed_uri == *feed);
-        let seen = own.and_then(|status| status.seen_at);
-        Ok(seen.is_none_or(|seen| self.clock.now() - seen > OURS))
+        Ok(own.is_none_or(|status| self.is_left(status)))
+    }
+
+    /// Whether no consumer of ours has given word of a feed for so long that it is none of theirs any more.
+    pub(super) fn is_left(&self, status: &FeedStatus) -> bool {
+        let now = self.clock.now();
+        status.seen_at.is_none_or(|seen| now - seen > OURS)
     }
 
     /// Writes down what is asked for, and says under which id.
@@ -132,13 +144,24 @@ impl Desk {
             return Err(Unasked::NotAllowed(user.name.clone()));
         }
         self.check(wish)?;
-        let is_adopted = system.store().await?.is_adopted();
+        let store = system.store().await?;
+        let counts_retries = store.counts_retries();
         let mut work = system.change().await?;
         let is_foreign = self
-            .is_foreign(is_adopted, work.as_mut(), &wish.feed_uri)
+            .is_foreign(store.is_adopted(), work.as_mut(), &wish.feed_uri)
             .await?;
         if is_foreign && wish.kind == ActionKind::RetryMany {
+            if !counts_retries {
+                return Err(Unasked::Wrong(NO_RETRIES.to_owned()));
+            }
             return self.reset_many(system, user, work, wish.clone()).await;
+        }
+        let is_of_a_feed = wish.failed_event_id.is_none() && wish.kind != ActionKind::Rebase;
+        if is_of_a_feed && !is_foreign && !is_known(work.as_mut(), &wish.feed_uri).await? {
+            return Err(Unasked::Wrong(format!(
+                "nobody follows {} here: see how the feed is written among the markers, or start its consumer",
+                wish.feed_uri
+            )));
         }
         let parked = match wish.failed_event_id {
             None => None,
@@ -155,6 +178,8 @@ impl Desk {
         }
         let is_exclusive = |kind| matches!(kind, ActionKind::Edit | ActionKind::Skip);
         if let Some(parked) = parked.as_ref().filter(|_| is_exclusive(wish.kind)) {
+            // Locks it: of two who ask at once, the second one sees what the first has asked.
+            work.hold(parked).await?;
             let others = ActionQuery::newest(50).of_event(parked.id, &parked.event);
             let others = work.actions(&others).await?;
             let open = others
@@ -174,8 +199,9 @@ impl Desk {
                 waiting.then(ActionState::Done, now, told(&done))
             }
             _ if is_foreign => {
-                self.carry_out(work.as_mut(), &action, parked.as_ref(), waiting)
-                    .await?
+                let parked = parked.as_ref();
+                let done = self.carry_out(work.as_mut(), &action, parked, waiting, counts_retries);
+                done.await?
             }
             _ => waiting,
         };
@@ -201,6 +227,9 @@ impl Desk {
             return wrong(
                 "that is too long to be kept: give a reason of 10,000 bytes, and a content of 16 MiB, at the most",
             );
+        }
+        if wish.kind == ActionKind::Export {
+            return wrong("what is parked is exported where it is shown, and by GET …/export/csv");
         }
         let takes_event = matches!(
             wish.kind,
@@ -231,11 +260,15 @@ impl Desk {
         action: &NewAction,
         parked: Option<&FailedEvent>,
         mut progress: ActionProgress,
+        counts_retries: bool,
     ) -> Result<ActionProgress, Unasked> {
         const THEIRS: &str =
             "the program that runs this feed tries it again by itself: its retries are 0";
         let now = self.clock.now();
         let said = match (action.kind, parked) {
+            (ActionKind::Retry | ActionKind::ResetRetries, _) if !counts_retries => {
+                return Err(Unasked::Wrong(NO_RETRIES.to_owned()));
+            }
             (ActionKind::Retry | ActionKind::ResetRetries, Some(parked)) => {
                 if !work.reset_retries(parked).await? {
                     return Err(Unasked::Gone);
@@ -246,7 +279,13 @@ impl Desk {
                 work.edit_content(parked, &action.detail).await?;
                 work.reset_retries(parked).await?;
                 progress.was = Some(parked.event.content().to_owned());
-                THEIRS.to_owned()
+                match counts_retries {
+                    true => THEIRS,
+                    false => {
+                        "the program that runs this feed tries it again by itself, whenever it does"
+                    }
+                }
+                .to_owned()
             }
             (ActionKind::Skip, Some(parked)) => {
                 work.remove_failed_event(parked).await?;
@@ -273,6 +312,60 @@ impl Desk {
             _ => return Err(Unasked::Wrong("a program of its own runs this feed, and its tables cannot carry this: do it there".to_owned())),
         };
         Ok(progress.then(ActionState::Done, now, said))
+    }
+
+    /// Does what was asked of a consumer of ours that has left the feed to another program since.
+    pub(super) async fn take_over(&self, system: &System, action: &Action) -> StoreResult<()> {
+        if action.progress.state != ActionState::Waiting {
+            return Ok(());
+        }
+        let store = system.store().await?;
+        let feed = &action.asked.feed_uri;
+        let mut work = system.look().await?;
+        let is_adopted = store.is_adopted();
+        if !self.is_foreign(is_adopted, work.as_mut(), feed).await? {
+            return Ok(());
+        }
+        drop(work);
+        let mut work = system.change().await?;
+        // Somebody else may have looked at it, too.
+        let Some(action) = work.action(action.id).await? else {
+            return Ok(());
+        };
+        let (asked, progress) = (&action.asked, action.progress.clone());
+        if progress.state != ActionState::Waiting {
+            return Ok(());
+        }
+        let now = self.clock.now();
+        let counts_retries = store.counts_retries();
+        if asked.kind == ActionKind::RetryMany && counts_retries {
+            let begun = progress.then(ActionState::Running, now, "");
+            work.advance(action.id, ActionState::Waiting, &begun)
+                .await?;
+            work.commit().await?;
+            self.begin_resetting(system, store, action.id);
+            return Ok(());
+        }
+        let parked = match asked.failed_event_id {
+            Some(id) => work.parked_event(id).await?,
+            None => None,
+        };
+        let parked = parked.filter(|parked| Some(parked.event.id()) == asked.event_id.as_ref());
+        let waits = progress.clone();
+        let carried = self.carry_out(work.as_mut(), asked, parked.as_ref(), waits, counts_retries);
+        let ended = match carried.await {
+            Ok(done) => done,
+            Err(Unasked::Store(error)) => return Err(error),
+            Err(why) if asked.failed_event_id.is_some() && parked.is_none() => {
+                let said = Unasked::Gone.to_string();
+                tracing::debug!(action = action.id, %why, "there is nothing left to do");
+                progress.then(ActionState::Failed, now, said)
+            }
+            Err(why) => progress.then(ActionState::Failed, now, why.to_string()),
+        };
+        work.advance(action.id, ActionState::Waiting, &ended)
+            .await?;
+        work.commit().await
     }
 
     /// Calls off what is not done.
@@ -321,19 +414,24 @@ impl Desk {
         &self,
         system: &System,
         detail: &str,
-    ) -> Result<String, Unasked> {
+    ) -> Result<Rebased, Unasked> {
         let rebase = rebase(detail)?;
-        let mut again = Again::new();
-        loop {
-            // It is undone with the transaction.
-            let mut work = system.change().await?;
-            match work.rebase(&rebase).await {
-                Ok(would) => return Ok(told(&would)),
-                Err(error) if again.after(&error) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
+        let mut work = system.look().await?;
+        Ok(work.would_rebase(&rebase).await?)
     }
+}
+
+/// Whether anything is kept of a feed: whoever follows it leaves a marker, a status or what is parked.
+async fn is_known(work: &mut dyn Records, feed: &FeedUri) -> StoreResult<bool> {
+    if work.marker(feed).await?.is_some() {
+        return Ok(true);
+    }
+    let statuses = work.statuses().await?;
+    if statuses.iter().any(|status| status.feed_uri == *feed) {
+        return Ok(true);
+    }
+    let parked = FailedEventQuery::of(feed.clone()).limit(1);
+    Ok(!work.failed_events(&parked).await?.is_empty())
 }
 
 fn rebase(detail: &str) -> Result<Rebase, Unasked> {
@@ -345,7 +443,7 @@ fn rebase(detail: &str) -> Result<Rebase, Unasked> {
     })
 }
 
-fn told(rebased: &Rebased) -> String {
+pub(super) fn told(rebased: &Rebased) -> String {
     format!(
         "{} markers, {} parked events and {} rows of the retry log",
         rebased.markers, rebased.failed_events, rebased.retries

@@ -177,6 +177,8 @@ impl Desk {
             Ask::EventAct => visit.event_act().await,
             Ask::ManyForm => visit.many_form().await,
             Ask::ManyAct => visit.many_act().await,
+            Ask::ExportForm => visit.export_form().await,
+            Ask::ExportAct => visit.export_act().await,
             Ask::Export => visit.export().await,
             Ask::Markers => visit.markers().await,
             Ask::MarkerForm => visit.marker_form().await,
@@ -391,7 +393,7 @@ impl Visit<'_> {
                     ends.iter().any(|time| filter.set(name, time))
                 }
                 // Of the page, and of the form.
-                "system" | "before" | "limit" | "refresh" => true,
+                "system" | "before" | "limit" | "refresh" | "reasons" | "why" => true,
                 _ => filter.set(name, value),
             };
             if !is_set {
@@ -495,6 +497,7 @@ impl Visit<'_> {
             position: None,
             is_by_hand: false,
             addresses: false,
+            formats: false,
             asks_why: true,
             does,
             is_grave,

@@ -1,22 +1,26 @@
 //! The same in JSON: for scripts, and for those of the original's console.
 
 use atomfeed_core::store::{
-    ActionQuery, FailedEventQuery, FailureFilter, FailureQuery, ParkedEvent, Records,
+    ActionQuery, FailedEventQuery, FailureFilter, FailureQuery, ParkedEvent, Records, StoreError,
 };
 use atomfeed_core::{Action, ActionKind, EntryId, FailedEvent, FeedUri, Marker};
 use axum::body::Body;
 use axum::http::{Response, StatusCode};
 use chrono::{DateTime, SecondsFormat, Utc};
+use futures_util::stream;
 use serde_json::{Value, json};
 
-use super::act::Wish;
+use super::act::{Wish, seen};
 use super::answer::{Answer, Ended, Visit};
 use super::desk::Feed;
-use super::response::{json as answer, report};
+use super::response::{json as answer, report, response};
 use super::routes::Ask;
 
 /// How many rows are answered at most.
 const MOST: u32 = 1_000;
+
+/// How many are read at once with their contents.
+const AT_ONCE: u32 = 20;
 
 impl Visit<'_> {
     pub(super) async fn in_json(&self, ask: Ask) -> Answer {
@@ -39,7 +43,8 @@ impl Visit<'_> {
                 systems.map(|system| json!(system.name())).collect()
             }
             Ask::OldStatus => self.old_status().await?,
-            Ask::OldFailed => self.old_failed().await?,
+            Ask::OldFailed => return self.old_failed().await,
+            Ask::ApiRebase => self.api_rebase().await?,
             Ask::OldRetries => self.old_retries().await?,
             Ask::OldReset => return self.old_reset().await,
             _ => return Err(Ended::NotFound),
@@ -132,19 +137,21 @@ impl Visit<'_> {
             .await?
             .ok_or(Ended::NotFound)?;
         let event = &failed.event;
-        let log = work.retry_log(event.feed_uri(), event.id()).await?;
+        let mut log = work.last_retries(&failed, MOST).await?;
         let query = ActionQuery::newest(MOST).of_event(failed.id, event);
         let actions = work.actions(&query).await?;
-        let last = log.last().map_or(&failed.failure, |retry| &retry.failure);
-        let mut value = parked(&ParkedEvent::of(&failed, last, false));
+        let last = log.first().unwrap_or(&failed.failure).clone();
+        log.reverse();
+        let mut value = parked(&ParkedEvent::of(&failed, &last, false));
         value["content"] = json!(event.content());
+        value["seen"] = json!(seen(&failed));
         value["error"] = json!(failed.failure.message());
         if let Some(object) = value.as_object_mut() {
             object.remove("waits");
         }
-        let retries = log.iter().map(|retry| {
-            json!({ "failed_at": time(retry.failure.at()), "error": retry.failure.message() })
-        });
+        let retries = log
+            .iter()
+            .map(|retry| json!({ "failed_at": time(retry.at()), "error": retry.message() }));
         value["retry_log"] = retries.collect();
         value["actions"] = actions.iter().map(action).collect();
         Ok(value)
@@ -155,6 +162,17 @@ impl Visit<'_> {
         Ok(markers.iter().map(marker).collect())
     }
 
+    async fn api_rebase(&self) -> Result<Value, Ended> {
+        let [from, to] = ["from", "to"].map(|name| self.asked(name).unwrap_or_default());
+        let detail = format!("{from}={to}");
+        let would = self.desk.preview_rebase(self.system()?, &detail).await?;
+        Ok(json!({
+            "markers": would.markers,
+            "failed_events": would.failed_events,
+            "retries": would.retries,
+        }))
+    }
+
     async fn api_actions(&self) -> Result<Value, Ended> {
         let query = ActionQuery::newest(self.limit()).before(self.before()?);
         let actions = self.system()?.look().await?.actions(&query).await?;
@@ -162,8 +180,7 @@ impl Visit<'_> {
     }
 
     async fn api_action(&self) -> Result<Value, Ended> {
-        let found = self.system()?.look().await?.action(self.id()?).await?;
-        Ok(action(&found.ok_or(Ended::NotFound)?))
+        Ok(action(&self.action_now(self.system()?, self.id()?).await?))
     }
 
     async fn api_ask(&self) -> Answer {
@@ -186,7 +203,7 @@ impl Visit<'_> {
             failed_event_id: body.get("failed_event_id").and_then(Value::as_i64),
             detail: text("detail").to_owned(),
             why: text("why").to_owned(),
-            seen: None,
+            seen: body.get("seen").and_then(Value::as_str).map(str::to_owned),
         };
         let id = self
             .desk
@@ -216,21 +233,36 @@ impl Visit<'_> {
         feed.map_err(|error| Ended::Refused(StatusCode::BAD_REQUEST, error.to_string()))
     }
 
-    async fn old_failed(&self) -> Result<Value, Ended> {
+    /// One after the other: there may be many, and each may be large.
+    async fn old_failed(&self) -> Answer {
         let Some(feed) = self.old_feed()? else {
             let said = "say of which feed: feedUri=…".to_owned();
             return Err(Ended::Refused(StatusCode::BAD_REQUEST, said));
         };
         let mut work = self.system()?.look().await?;
-        let mut query = FailedEventQuery::of(feed).limit(MOST);
-        let mut all = Vec::new();
-        loop {
-            let failed = work.failed_events(&query).await?;
-            let Some(last) = failed.last() else { break };
-            query = query.after(last.id);
-            all.extend(failed.iter().map(old_event));
-        }
-        Ok(all.into())
+        let query = FailedEventQuery::of(feed).limit(AT_ONCE);
+        // What is wrong with the database is answered as ever, as far as it is seen in the beginning.
+        let first = work.failed_events(&query).await?;
+        let rest = stream::try_unfold(Some((work, query, first, "[")), |state| async move {
+            let Some((mut work, query, failed, before)) = state else {
+                return Ok::<_, StoreError>(None);
+            };
+            let mut part = String::new();
+            let mut before = before;
+            for failed in &failed {
+                part.push_str(std::mem::replace(&mut before, ","));
+                part.push_str(&old_event(failed).to_string());
+            }
+            let Some(last) = failed.last() else {
+                part.push_str(if before == "[" { "[]" } else { "]" });
+                return Ok(Some((part, None)));
+            };
+            let query = query.after(last.id);
+            let next = work.failed_events(&query).await?;
+            Ok(Some((part, Some((work, query, next, before)))))
+        });
+        let body = Body::from_stream(rest);
+        Ok(response(StatusCode::OK, "application/json", body))
     }
 
     /// The parked events with an id, as that of the old interface is the event's own.

@@ -10,7 +10,7 @@ use super::reset::InHand;
 use super::system::System;
 
 /// After this long without a word of its consumer, a feed has stalled.
-const STALLED: TimeDelta = TimeDelta::minutes(10);
+pub(super) const STALLED: TimeDelta = TimeDelta::minutes(10);
 
 /// What the console is made of.
 pub(super) struct Desk {
@@ -110,7 +110,7 @@ impl Feed {
 }
 
 /// A server of the original says no positions, and so its events are not counted.
-fn is_behind(status: &FeedStatus) -> bool {
+pub(super) fn is_behind(status: &FeedStatus) -> bool {
     match status.events_behind {
         Some(events) => events > 0,
         None => status.pages_behind.is_some_and(|pages| pages > 0) || status.behind_since.is_some(),
@@ -124,6 +124,10 @@ impl Desk {
 
     /// What there is to be seen of a system; without the counts of the last day, where nobody asks for them.
     pub(super) async fn see(&self, system: &System, with_counts: bool) -> StoreResult<Seen> {
+        system.read(self.see_all(system, with_counts)).await
+    }
+
+    async fn see_all(&self, system: &System, with_counts: bool) -> StoreResult<Seen> {
         let store = system.store().await?;
         let since = self.clock.now() - MinuteCounts::KEPT;
         let mut work = system.look().await?;
@@ -132,7 +136,10 @@ impl Desk {
             let uri = marker.feed_uri().clone();
             feed(&mut feeds, &uri).marker = Some(marker);
         }
-        for status in work.statuses().await? {
+        // What one of ours said before it left a feed to another program says nothing of it now.
+        let statuses = work.statuses().await?.into_iter();
+        let heard = |status: &FeedStatus| !store.is_adopted() || !self.is_left(status);
+        for status in statuses.filter(heard) {
             let uri = status.feed_uri.clone();
             feed(&mut feeds, &uri).status = Some(status);
         }

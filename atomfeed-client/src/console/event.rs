@@ -5,7 +5,7 @@ use atomfeed_core::store::{ActionQuery, FailedEventQuery, FailedEventSelection, 
 use axum::http::header::CONTENT_DISPOSITION;
 use axum::http::{HeaderValue, StatusCode};
 
-use super::act::{Unasked, Wish, seen};
+use super::act::{NO_RETRIES, Unasked, Wish, seen};
 use super::answer::{Answer, Ended, Visit};
 use super::pages::{ActionRow, EventPage, EventRow, FormPage, titled};
 use super::response::{html, short_line, text};
@@ -14,7 +14,8 @@ use super::shown::{Content, When, visible};
 impl Visit<'_> {
     pub(super) async fn event(&self) -> Answer {
         let (system, id, now) = (self.system()?, self.id()?, self.now());
-        let is_adopted = system.store().await?.is_adopted();
+        let store = system.store().await?;
+        let is_adopted = store.is_adopted();
         let mut work = system.look().await?;
         let failed = work.parked_event(id).await?.ok_or(Ended::NotFound)?;
         let event = &failed.event;
@@ -63,6 +64,8 @@ impl Visit<'_> {
                 false => "due".to_owned(),
             }),
             is_foreign,
+            may_retry: !is_foreign || store.counts_retries(),
+            keeps_retries: !is_foreign || store.keeps_retry_log(),
             error: visible(last.message()),
             content: Content::of(event.content(), feed.as_str()),
             original: original.map(|was| Content::of(&was, feed.as_str())),
@@ -111,7 +114,8 @@ impl Visit<'_> {
         self.must_operate()?;
         let (system, id) = (self.system()?, self.id()?);
         let (kind, act) = self.kind()?;
-        let is_adopted = system.store().await?.is_adopted();
+        let store = system.store().await?;
+        let is_adopted = store.is_adopted();
         let mut work = system.look().await?;
         let failed = work.parked_event(id).await?.ok_or(Ended::NotFound)?;
         let event = &failed.event;
@@ -120,6 +124,10 @@ impl Visit<'_> {
             .is_foreign(is_adopted, work.as_mut(), event.feed_uri())
             .await?;
         drop(work);
+        let is_retry = matches!(kind, ActionKind::Retry | ActionKind::ResetRetries);
+        if is_retry && is_foreign && !store.counts_retries() {
+            return Err(Unasked::Wrong(NO_RETRIES.to_owned()).into());
+        }
         let theirs = "Another program runs this feed: its retries are set to 0, and that program tries it again by \
                       itself.";
         let (heading, explains, does) = match kind {

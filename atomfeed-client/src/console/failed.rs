@@ -1,12 +1,17 @@
 //! What is parked: found, grouped, exported, and tried again many at a time.
 
-use atomfeed_core::ActionKind;
-use atomfeed_core::store::{FailureFilter, FailureQuery, FailureSearch, StoreError};
+use std::collections::BTreeMap;
+
+use atomfeed_core::store::{
+    FailureFilter, FailureQuery, FailureSearch, ParkedEvent, StoreError, StoreResult,
+};
+use atomfeed_core::{ActionKind, ActionProgress, ActionState, FeedUri, NewAction};
 use axum::http::header::CONTENT_DISPOSITION;
 use axum::http::{HeaderValue, StatusCode};
 use chrono::{DateTime, Utc};
 
-use super::act::Wish;
+use super::act::{NO_RETRIES, Unasked, Wish};
+use super::again::Again;
 use super::answer::{Answer, Ended, PAGE, Visit};
 use super::pages::{Asked, EventRow, FailedPage, FailedSection, FormPage, GroupRow};
 use super::response::{encoded, html, report, text};
@@ -35,13 +40,15 @@ impl Visit<'_> {
         let now = self.now();
         let (mut sections, mut feeds) = (Vec::new(), Vec::new());
         for system in self.systems()? {
-            let found = self.find(system, &filter, before, now, &mut feeds).await;
+            let found = self.find(system, &filter, before, now, &mut feeds);
+            let found = system.read(found).await;
             sections.push(found.unwrap_or_else(|error| FailedSection {
                 system: system.name().to_owned(),
                 away: Some(visible(&report(&error))),
                 is_counting: false,
                 total: "0".to_owned(),
                 groups: Vec::new(),
+                more_groups: 0,
                 events: Vec::new(),
                 query: String::new(),
                 retry_of: Vec::new(),
@@ -104,6 +111,7 @@ impl Visit<'_> {
         let found = work.failures(&query).await?;
         let (events, is_full) = (&found.events, found.next.is_some());
         let goes_on = floor.filter(|_| !is_full);
+        let mut more_groups = 0;
         // To look at all that is parked takes long, and is done once.
         let (total, groups) = match search {
             FailureSearch::Counted => {
@@ -116,7 +124,10 @@ impl Visit<'_> {
                     1..REASONS => groups.iter().map(|group| group.count).sum(),
                     _ => work.failure_count(filter).await?,
                 };
-                groups.truncate(SHOWN);
+                if self.asked("reasons") != Some("all") {
+                    more_groups = groups.len().saturating_sub(SHOWN);
+                    groups.truncate(SHOWN);
+                }
                 (count(total), groups)
             }
             _ if before.is_none() && goes_on.is_none() && !is_full => {
@@ -140,6 +151,7 @@ impl Visit<'_> {
                 .iter()
                 .map(|group| GroupRow::of(group, now))
                 .collect(),
+            more_groups,
             unreadable: found.unreadable.iter().map(i64::to_string).collect(),
             next: found.next,
             goes_on,
@@ -162,7 +174,7 @@ impl Visit<'_> {
             let said = "choose a feed first: each has a consumer of its own".to_owned();
             return Err(Ended::Refused(StatusCode::BAD_REQUEST, said));
         };
-        let is_adopted = system.store().await?.is_adopted();
+        let store = system.store().await?;
         let mut work = system.look().await?;
         let total = match filter.search() {
             FailureSearch::Text => {
@@ -180,9 +192,12 @@ impl Visit<'_> {
         };
         let is_foreign = self
             .desk
-            .is_foreign(is_adopted, work.as_mut(), &feed)
+            .is_foreign(store.is_adopted(), work.as_mut(), &feed)
             .await?;
         drop(work);
+        if is_foreign && !store.counts_retries() {
+            return Err(Unasked::Wrong(NO_RETRIES.to_owned()).into());
+        }
         let mut facts = vec![
             ("System", system.name().to_owned()),
             ("Feed", visible(feed.as_str())),
@@ -235,40 +250,144 @@ impl Visit<'_> {
         .await
     }
 
-    pub(super) async fn export(&self) -> Answer {
+    pub(super) async fn export_form(&self) -> Answer {
         let (system, filter) = (self.system()?, self.filter()?);
-        if !["json", "csv"].contains(&self.param("format")) {
+        let facts = filter.pairs().into_iter();
+        let facts = facts.map(|(name, value)| (name, visible(&value)));
+        let system_fact = ("System", system.name().to_owned());
+        let page = FormPage {
+            heading: "Export parked events",
+            facts: [system_fact].into_iter().chain(facts).collect(),
+            explains:
+                "What is parked goes out without its content. Who has it, and why, is written down."
+                    .to_owned(),
+            path: self.here("/export"),
+            hidden: vec![("filter", filter.to_string())],
+            formats: true,
+            back: format!(
+                "{}/failed?system={}&{filter}",
+                self.desk.base,
+                encoded(system.name())
+            ),
+            ..self.form_page("failed", "Export them", false)
+        };
+        Ok(html(StatusCode::OK, &page))
+    }
+
+    pub(super) async fn export_act(&self) -> Answer {
+        let filter = self.given("filter").parse::<FailureFilter>();
+        let filter = filter.map_err(|error| wrong(error.to_string()))?;
+        self.exported(filter, self.given("format"), self.given("why"))
+            .await
+    }
+
+    /// At once: for scripts.
+    pub(super) async fn export(&self) -> Answer {
+        let why = self
+            .asked("why")
+            .unwrap_or("not said: exported by its address");
+        self.exported(self.filter()?, self.param("format"), why)
+            .await
+    }
+
+    async fn exported(&self, filter: FailureFilter, format: &str, why: &str) -> Answer {
+        if !["json", "csv"].contains(&format) {
             return Err(Ended::NotFound);
         }
+        if why.trim().is_empty() {
+            return Err(wrong(
+                "say why: it is written down beside what is exported".to_owned(),
+            ));
+        }
+        let system = self.system()?;
+        let detail = format!("format={format}&{filter}");
+        let rows = self.all_like(system, filter).await?;
+        self.note_export(system, &rows, &detail, why).await?;
+        let (kind, body) = match format {
+            "json" => ("application/json", super::api::exported_json(&rows)),
+            _ => ("text/csv; charset=utf-8", super::api::exported_csv(&rows)),
+        };
+        let mut response = text(kind, body);
+        let name = format!("attachment; filename=\"failed-events.{format}\"");
+        if let Ok(name) = HeaderValue::try_from(name) {
+            response.headers_mut().insert(CONTENT_DISPOSITION, name);
+        }
+        Ok(response)
+    }
+
+    async fn all_like(
+        &self,
+        system: &System,
+        filter: FailureFilter,
+    ) -> Result<Vec<ParkedEvent>, Ended> {
         let mut work = system.look().await?;
         let mut query = FailureQuery::of(filter).limit(1_000);
         let mut rows = Vec::new();
         loop {
             let page = work.failures(&query).await?;
             rows.extend(page.events);
-            let Some(next) = page.next else { break };
+            let Some(next) = page.next else {
+                return Ok(rows);
+            };
             query = query.before(Some(next));
             if rows.len() >= MOST_EXPORTED {
-                let said = format!(
+                return Err(wrong(format!(
                     "these are more than {MOST_EXPORTED}: ask for fewer, such as by the time at which they failed"
-                );
-                return Err(Ended::Refused(StatusCode::BAD_REQUEST, said));
+                )));
             }
         }
-        drop(work);
-        let (kind, body) = match self.param("format") {
-            "json" => ("application/json", super::api::exported_json(&rows)),
-            "csv" => ("text/csv; charset=utf-8", super::api::exported_csv(&rows)),
-            _ => return Err(Ended::NotFound),
-        };
-        let mut response = text(kind, body);
-        let name = format!(
-            "attachment; filename=\"failed-events.{}\"",
-            self.param("format")
-        );
-        if let Ok(name) = HeaderValue::try_from(name) {
-            response.headers_mut().insert(CONTENT_DISPOSITION, name);
-        }
-        Ok(response)
     }
+
+    /// Writes down who gets what, for each feed that it is of: what cannot be written down is not handed out.
+    async fn note_export(
+        &self,
+        system: &System,
+        rows: &[ParkedEvent],
+        detail: &str,
+        why: &str,
+    ) -> Result<(), Ended> {
+        let mut feeds: BTreeMap<&str, (&FeedUri, u64)> = BTreeMap::new();
+        for row in rows {
+            let feed = &row.feed_uri;
+            feeds.entry(feed.as_str()).or_insert((feed, 0)).1 += 1;
+        }
+        let mut again = Again::new();
+        loop {
+            match self.note_once(system, &feeds, detail, why).await {
+                Err(error) if again.after(&error) => {}
+                noted => return Ok(noted?),
+            }
+        }
+    }
+
+    async fn note_once(
+        &self,
+        system: &System,
+        feeds: &BTreeMap<&str, (&FeedUri, u64)>,
+        detail: &str,
+        why: &str,
+    ) -> StoreResult<()> {
+        let now = self.now();
+        let mut work = system.change().await?;
+        for (feed, number) in feeds.values() {
+            let asked = NewAction {
+                feed_uri: (*feed).clone(),
+                kind: ActionKind::Export,
+                failed_event_id: None,
+                event_id: None,
+                detail: detail.to_owned(),
+                by: self.visitor.user.name.clone(),
+                why: why.to_owned(),
+                at: now,
+            };
+            let said = format!("{} events were handed out", count(*number));
+            let done = ActionProgress::waiting(now).then(ActionState::Done, now, said);
+            work.ask(&asked, &done).await?;
+        }
+        work.commit().await
+    }
+}
+
+fn wrong(said: String) -> Ended {
+    Ended::Refused(StatusCode::BAD_REQUEST, said)
 }

@@ -1,12 +1,15 @@
 //! What was asked for, and what came of it.
 
-use atomfeed_core::store::ActionQuery;
+use atomfeed_core::store::{ActionQuery, StoreResult};
+use atomfeed_core::{Action, ActionState};
 use axum::http::StatusCode;
 
 use super::answer::{Answer, Ended, PAGE, Visit};
+use super::desk::STALLED;
 use super::pages::{ActionPage, ActionRow, ActionsOf, ActionsPage};
 use super::response::{html, report, to};
-use super::shown::visible;
+use super::shown::{When, visible};
+use super::system::System;
 
 impl Visit<'_> {
     pub(super) async fn actions(&self) -> Answer {
@@ -14,7 +17,7 @@ impl Visit<'_> {
         let mut sections = Vec::new();
         for system in self.systems()? {
             let query = ActionQuery::newest(PAGE).before(before);
-            let actions = async { system.look().await?.actions(&query).await };
+            let actions = system.read(async { system.look().await?.actions(&query).await });
             let (away, actions) = match actions.await {
                 Ok(actions) => (None, actions),
                 Err(error) => (Some(visible(&report(&error))), Vec::new()),
@@ -37,16 +40,49 @@ impl Visit<'_> {
 
     pub(super) async fn action(&self) -> Answer {
         let (system, id) = (self.system()?, self.id()?);
-        let action = system
-            .look()
-            .await?
-            .action(id)
-            .await?
-            .ok_or(Ended::NotFound)?;
-        self.desk.go_on_resetting(system, &action).await?;
+        let action = self.action_now(system, id).await?;
+        let unheard = match action.progress.state.is_open() {
+            true => self.unheard(system, &action).await?,
+            false => None,
+        };
         let row = ActionRow::of(&action, system.name(), self.now());
         let frame = self.frame("actions");
-        Ok(html(StatusCode::OK, &ActionPage { frame, row }))
+        Ok(html(
+            StatusCode::OK,
+            &ActionPage {
+                frame,
+                unheard,
+                row,
+            },
+        ))
+    }
+
+    /// That no consumer is there to take an action up, as far as is known.
+    async fn unheard(&self, system: &System, action: &Action) -> StoreResult<Option<String>> {
+        let feed = &action.asked.feed_uri;
+        let statuses = system.look().await?.statuses().await?;
+        let own = statuses.iter().find(|status| status.feed_uri == *feed);
+        let now = self.now();
+        let since = match own.and_then(|status| status.seen_at) {
+            Some(seen) if now - seen <= STALLED => return Ok(None),
+            Some(seen) => format!(" since {}", When::of(seen, now).ago),
+            None => String::new(),
+        };
+        Ok(Some(format!(
+            "No consumer of this feed was heard of{since}: it waits until one runs, or is called off."
+        )))
+    }
+
+    /// An action, once what is the console's to do about it is begun.
+    pub(super) async fn action_now(&self, system: &System, id: i64) -> Result<Action, Ended> {
+        let read = async || system.look().await?.action(id).await;
+        let action = read().await?.ok_or(Ended::NotFound)?;
+        self.desk.go_on_resetting(system, &action).await?;
+        if action.progress.state != ActionState::Waiting {
+            return Ok(action);
+        }
+        self.desk.take_over(system, &action).await?;
+        Ok(read().await?.unwrap_or(action))
     }
 
     pub(super) async fn call_off(&self) -> Answer {

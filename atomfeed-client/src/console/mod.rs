@@ -38,10 +38,12 @@
 //! | `GET /api/systems/SYSTEM/reasons?…` | how many are parked for each reason; filters |
 //! | `GET /api/systems/SYSTEM/failed/ID` | one, with its content, its retries, and what was asked for |
 //! | `GET /api/systems/SYSTEM/markers` | markers |
+//! | `GET /api/systems/SYSTEM/rebase?from=URL&to=URL` | how much another address would be put in the place of: nothing is changed |
 //! | `GET /api/systems/SYSTEM/actions?before=ID` | what was asked for, the newest first |
 //! | `GET /api/systems/SYSTEM/actions/ID` | one of that |
-//! | `POST /api/systems/SYSTEM/actions` | asks: `{"kind", "feed", "failed_event_id", "detail", "why"}`, kinds and details as in [`ActionKind`](atomfeed_core::ActionKind); answers `{"id"}` |
+//! | `POST /api/systems/SYSTEM/actions` | asks: `{"kind", "feed", "failed_event_id", "detail", "why", "seen"}`, kinds and details as in [`ActionKind`](atomfeed_core::ActionKind); answers `{"id"}`; with the `seen` of an event, it is refused when somebody has changed that since |
 //! | `POST /api/systems/SYSTEM/actions/ID/call-off` | calls it off, as far as it is not done |
+//! | `GET /systems/SYSTEM/export/json?…` or `/csv?…` | parked events without their contents, 100,000 at most; filters, and `why`, which is written down |
 //!
 //! And, for scripts of the original's console: `GET /apps`, `GET /apps/SYSTEM/feedStatus`,
 //! `GET /apps/SYSTEM/failedEvent?feedUri=…`, `GET /apps/SYSTEM/failedEvent/EVENT-ID/retryLog` and

@@ -5,7 +5,7 @@ use atomfeed_core::store::{FailureGroup, MinuteCounts, ParkedEvent};
 use atomfeed_core::{Action, ActionKind, ActionState, Reason};
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::desk::{Feed, FeedState};
+use super::desk::{Feed, FeedState, is_behind};
 use super::shown::{Content, When, count, span, visible};
 
 /// What is around each page.
@@ -62,6 +62,8 @@ pub(super) struct FeedRow {
     pub(super) behind: String,
     pub(super) lag: String,
     pub(super) success: Option<When>,
+    /// What is said where there was none.
+    pub(super) no_success: &'static str,
     pub(super) parked: u64,
     pub(super) parked_shown: String,
     pub(super) dead: u64,
@@ -100,6 +102,9 @@ pub(super) struct PublishingRow {
     pub(super) rows: Vec<(When, String, String, String)>,
 }
 
+/// What another program writes down nowhere.
+const NOT_KNOWN: &str = "not known";
+
 impl FeedRow {
     pub(super) fn of(feed: &Feed, now: DateTime<Utc>) -> Self {
         let state = feed.state(now);
@@ -109,9 +114,15 @@ impl FeedRow {
         let behind = match (behind, pages) {
             (Some(events), _) => format!("{} events", count(events)),
             (None, Some(pages)) => format!("{} pages", count(pages)),
-            (None, None) => "unknown".to_owned(),
+            (None, None) => NOT_KNOWN.to_owned(),
         };
-        let (bars, told) = bars(&feed.counts, now);
+        let (bars, told) = match status {
+            Some(_) => bars(&feed.counts, now),
+            None => (
+                Vec::new(),
+                "what was done in 24 hours is not known".to_owned(),
+            ),
+        };
         let success = status.and_then(|status| status.succeeded_at);
         let error = status.and_then(|status| status.error_message.as_deref());
         Self {
@@ -124,8 +135,16 @@ impl FeedRow {
             },
             state: state.as_str(),
             behind,
-            lag: feed.lag(now).map(span).unwrap_or_else(|| "none".to_owned()),
+            lag: match (feed.lag(now), status) {
+                (Some(lag), _) => span(lag),
+                (None, Some(status)) if !is_behind(status) => "none".to_owned(),
+                (None, _) => NOT_KNOWN.to_owned(),
+            },
             success: success.map(|at| When::of(at, now)),
+            no_success: match status {
+                Some(_) => "never",
+                None => NOT_KNOWN,
+            },
             parked: feed.failures.parked,
             parked_shown: count(feed.failures.parked),
             dead: feed.failures.dead,
@@ -203,6 +222,8 @@ pub(super) struct FailedSection {
     pub(super) is_counting: bool,
     pub(super) total: String,
     pub(super) groups: Vec<GroupRow>,
+    /// How many more there are.
+    pub(super) more_groups: usize,
     pub(super) events: Vec<EventRow>,
     /// The filter, as a query.
     pub(super) query: String,
@@ -296,6 +317,10 @@ pub(super) struct EventPage {
     pub(super) parked: When,
     pub(super) due: Option<String>,
     pub(super) is_foreign: bool,
+    /// Whether a retry can be asked for at all.
+    pub(super) may_retry: bool,
+    /// Whether its retries that failed are kept anywhere.
+    pub(super) keeps_retries: bool,
     pub(super) error: String,
     pub(super) content: Content,
     pub(super) original: Option<Content>,
@@ -325,6 +350,8 @@ pub(super) struct FormPage {
     pub(super) is_by_hand: bool,
     /// Two addresses.
     pub(super) addresses: bool,
+    /// Whether it is to be chosen in which format.
+    pub(super) formats: bool,
     /// Whether it is to be said why.
     pub(super) asks_why: bool,
     pub(super) does: &'static str,
@@ -364,6 +391,7 @@ pub(super) fn kind_shown(kind: ActionKind) -> &'static str {
         ActionKind::PreviewMarker => "preview of a marker",
         ActionKind::MoveMarker => "move the marker",
         ActionKind::Rebase => "another address",
+        ActionKind::Export => "export",
         _ => "something newer",
     }
 }
@@ -419,6 +447,8 @@ impl ActionRow {
 #[template(path = "console/action.html")]
 pub(super) struct ActionPage {
     pub(super) frame: Frame,
+    /// That nobody is there to take it up.
+    pub(super) unheard: Option<String>,
     pub(super) row: ActionRow,
 }
 

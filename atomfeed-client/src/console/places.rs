@@ -4,6 +4,7 @@ use atomfeed_core::ActionKind;
 use axum::http::StatusCode;
 use url::form_urlencoded;
 
+use super::act::told;
 use super::act::{Wish, stands};
 use super::answer::{Answer, Visit};
 use super::pages::{FormPage, MarkersOf, MarkersPage};
@@ -14,7 +15,7 @@ impl Visit<'_> {
     pub(super) async fn markers(&self) -> Answer {
         let mut systems = Vec::new();
         for system in self.systems()? {
-            let markers = async { system.look().await?.markers().await };
+            let markers = system.read(async { system.look().await?.markers().await });
             let (away, markers) = match markers.await {
                 Ok(markers) => (None, markers),
                 Err(error) => (Some(visible(&report(&error))), Vec::new()),
@@ -135,7 +136,7 @@ impl Visit<'_> {
         let page = match (self.asked("from"), self.asked("to")) {
             (Some(from), Some(new)) => {
                 let detail = format!("{from}={new}");
-                let would = self.desk.preview_rebase(system, &detail).await?;
+                let would = told(&self.desk.preview_rebase(system, &detail).await?);
                 FormPage {
                     heading: "Give a host another address",
                     facts: [

@@ -85,7 +85,7 @@ impl Desk {
     }
 
     /// Sets to it, unless that is done already: of a database that takes no writes, it may take long.
-    fn begin_resetting(
+    pub(super) fn begin_resetting(
         &self,
         system: &System,
         store: Arc<dyn ConsoleStore>,

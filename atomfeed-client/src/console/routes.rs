@@ -22,6 +22,8 @@ pub(super) enum Ask {
     EventAct,
     ManyForm,
     ManyAct,
+    ExportForm,
+    ExportAct,
     Export,
     Markers,
     MarkerForm,
@@ -36,6 +38,7 @@ pub(super) enum Ask {
     ApiReasons,
     ApiEvent,
     ApiMarkers,
+    ApiRebase,
     ApiActions,
     ApiAction,
     ApiWish,
@@ -80,6 +83,8 @@ pub(super) const ROUTES: &[Route] = &[
     post("/systems/{system}/failed/{id}/{act}", Ask::EventAct),
     get("/systems/{system}/retry", Ask::ManyForm),
     post("/systems/{system}/retry", Ask::ManyAct),
+    get("/systems/{system}/export", Ask::ExportForm),
+    post("/systems/{system}/export", Ask::ExportAct),
     get("/systems/{system}/export/{format}", Ask::Export),
     get("/markers", Ask::Markers),
     get("/systems/{system}/marker", Ask::MarkerForm),
@@ -94,6 +99,7 @@ pub(super) const ROUTES: &[Route] = &[
     get("/api/systems/{system}/reasons", Ask::ApiReasons),
     get("/api/systems/{system}/failed/{id}", Ask::ApiEvent),
     get("/api/systems/{system}/markers", Ask::ApiMarkers),
+    get("/api/systems/{system}/rebase", Ask::ApiRebase),
     get("/api/systems/{system}/actions", Ask::ApiActions),
     post("/api/systems/{system}/actions", Ask::ApiWish),
     get("/api/systems/{system}/actions/{id}", Ask::ApiAction),
@@ -129,6 +135,7 @@ impl Ask {
                 | Self::ApiReasons
                 | Self::ApiEvent
                 | Self::ApiMarkers
+                | Self::ApiRebase
                 | Self::ApiActions
                 | Self::ApiAction
                 | Self::ApiWish

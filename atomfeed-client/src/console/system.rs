@@ -15,6 +15,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long one that answers is waited for to take a write: SQLite takes one at a time.
 const PATIENCE_TO_WRITE: Duration = Duration::from_secs(30);
 
+/// How long all that is read for a page may take: a table may be locked for long.
+const PATIENCE_TO_READ: Duration = Duration::from_secs(10);
+
 /// How soon it is looked again what other programs have parked.
 const COUNTS_AGAIN: Duration = Duration::from_secs(10);
 
@@ -87,6 +90,15 @@ impl System {
         looking.unwrap_or_else(|_| Err(self.away(PATIENCE)))
     }
 
+    /// Reads for a page that shows other systems, too: none holds up the others.
+    pub(super) async fn read<T>(
+        &self,
+        reading: impl Future<Output = StoreResult<T>>,
+    ) -> StoreResult<T> {
+        let read = timeout(PATIENCE_TO_READ, reading).await;
+        read.unwrap_or_else(|_| Err(self.away(PATIENCE_TO_READ)))
+    }
+
     /// Opens a transaction that writes.
     pub(super) async fn change(&self) -> StoreResult<Box<dyn Records>> {
         let store = self.store().await?;
@@ -137,8 +149,8 @@ impl System {
 
     fn away(&self, patience: Duration) -> StoreError {
         let context = format!(
-            "looking at the database of {}: it does not answer within {patience:?}; see whether it runs, and \
-             whether its address is right",
+            "looking at the database of {}: it does not answer within {patience:?}; see whether it runs, \
+             whether its address is right, and whether somebody holds a lock on its tables",
             self.name
         );
         StoreError::new(StoreErrorKind::Unavailable, context)

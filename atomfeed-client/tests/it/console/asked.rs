@@ -1,8 +1,12 @@
 //! What is asked for in a form.
 
-use atomfeed_core::store::{ActionQuery, ConsoleStore, MemoryStore};
+use atomfeed_core::store::conformance::{Harness, MySqlHarness, PostgresHarness};
+use atomfeed_core::store::{ActionQuery, ConsoleStore, FeedStatus, MemoryStore};
+use atomfeed_core::{Clock, SystemClock};
+use chrono::TimeDelta;
+use serde_json::{Value, json};
 
-use super::{Browser, MOUNT, console, event, hidden, park};
+use super::{ASHA, Browser, FEED, MOUNT, console, event, feed, hidden, json_request, park};
 
 /// HL7 has line ends that no form has; and what somebody else has changed meanwhile is not written over.
 #[tokio::test]
@@ -130,4 +134,113 @@ async fn what_is_asked_for_can_be_watched_and_called_off() {
         asha.get(&format!("/systems/Lab/failed/{id}")).await.status,
         404
     );
+}
+
+/// Of two at once, one is told that the other was first.
+async fn one_of_two_edits_is_taken<H: Harness>(harness: &H)
+where
+    H::Store: ConsoleStore + Clone,
+{
+    let store = harness.store().await;
+    let mut two = [(); 2].map(|()| Browser::new(console(store.clone())));
+    for number in 1..=20 {
+        let id = park(&store, &event(number, "/patient/1"), "boom").await;
+        let [one, other] = &mut two;
+        let mut both = Vec::new();
+        for (browser, kind) in [(one, "edit"), (other, "skip")] {
+            let wish = json!({
+                "kind": kind, "feed": FEED, "failed_event_id": id, "detail": "/patient/2", "why": "a test",
+            });
+            let request = json_request("POST", "/api/systems/Lab/actions", ASHA, &wish);
+            both.push(browser.send(request));
+        }
+        let both = futures_util::future::join_all(both).await;
+        let mut statuses: Vec<_> = both.iter().map(|page| page.status.as_u16()).collect();
+        statuses.sort_unstable();
+        assert_eq!(statuses, [202, 409], "{number}");
+    }
+}
+
+#[tokio::test]
+async fn one_of_two_edits_is_taken_on_postgres() {
+    if let Some(harness) = PostgresHarness::from_env() {
+        one_of_two_edits_is_taken(&harness).await;
+    }
+}
+
+#[tokio::test]
+async fn one_of_two_edits_is_taken_on_mysql() {
+    if let Some(harness) = MySqlHarness::from_env() {
+        one_of_two_edits_is_taken(&harness).await;
+    }
+}
+
+/// Where nobody is there to do it, that is said; and of a feed that nobody knows nothing is asked.
+#[tokio::test]
+async fn what_nobody_takes_up_is_said_to_wait() {
+    let store = MemoryStore::new();
+    let id = park(&store, &event(1, "/patient/1"), "boom").await;
+    let mut asha = Browser::signed_in(console(store.clone()), "asha").await;
+    let retry = format!("/systems/Lab/failed/{id}/retry");
+    let asked = asha.fill(&retry, &[("why", "a test")]).await;
+    let action = asked.location.replace(MOUNT, "");
+    let page = asha.page(&action).await;
+    assert!(
+        page.contains("No consumer of this feed was heard of:"),
+        "{page}"
+    );
+    for (minutes, words) in [(1, None), (60, Some("was heard of since 60 min ago"))] {
+        let mut work = store.change().await.unwrap();
+        let mut status = FeedStatus::new(feed());
+        status.seen_at = Some(SystemClock.now() - TimeDelta::minutes(minutes));
+        work.put_status(&status).await.unwrap();
+        work.commit().await.unwrap();
+        let page = asha.page(&action).await;
+        assert_eq!(page.contains("was heard of"), words.is_some(), "{page}");
+        assert!(page.contains(words.unwrap_or_default()), "{page}");
+    }
+
+    let elsewhere = FEED.replace("patient", "pateint");
+    for kind in ["retry-many", "preview-marker", "move-marker"] {
+        let wish = json!({ "kind": kind, "feed": elsewhere, "detail": "", "why": "a test" });
+        let request = json_request("POST", "/api/systems/Lab/actions", ASHA, &wish);
+        let refused = asha.send(request).await;
+        assert_eq!(refused.status, 400, "{kind}");
+        assert!(refused.body.contains("nobody follows"), "{}", refused.body);
+    }
+}
+
+/// As the pages do, a script can see what it would change, and is told when somebody else was before it.
+#[tokio::test]
+async fn scripts_can_look_before_they_ask() {
+    let store = MemoryStore::new();
+    let id = park(&store, &event(1, "/patient/1"), "boom").await;
+    let mut script = Browser::new(console(store.clone()));
+    let mut ask = async |method: &str, path: &str, body: Value| {
+        let answer = script.send(json_request(method, path, ASHA, &body)).await;
+        let body: Value = serde_json::from_str(&answer.body).unwrap();
+        (answer.status.as_u16(), body)
+    };
+    let path = "/api/systems/Lab/rebase?from=http://emr:8050&to=https://emr.example.org";
+    let would = ask("GET", path, Value::Null).await;
+    let expected = json!({ "markers": 0, "failed_events": 1, "retries": 0 });
+    assert_eq!(would, (200, expected));
+    let nothing = ask("GET", "/api/systems/Lab/rebase?from=x&to=y", Value::Null).await;
+    assert_eq!(nothing.0, 400, "{}", nothing.1);
+
+    let seen = ask("GET", &format!("/api/systems/Lab/failed/{id}"), Value::Null).await;
+    let seen = seen.1["seen"].clone();
+    assert!(seen.is_string());
+    let edit = json!({
+        "kind": "edit", "feed": FEED, "failed_event_id": id, "detail": "/patient/2", "why": "a test",
+        "seen": seen,
+    });
+    let mut work = store.change().await.unwrap();
+    let failed = work.parked_event(id).await.unwrap().unwrap();
+    work.edit_content(&failed, "by somebody else")
+        .await
+        .unwrap();
+    work.commit().await.unwrap();
+    let refused = ask("POST", "/api/systems/Lab/actions", edit).await;
+    assert_eq!(refused.0, 409, "{}", refused.1);
 }

@@ -3,6 +3,7 @@
 mod adopted;
 mod asked;
 mod door;
+mod handed_out;
 mod original;
 mod sessions;
 mod shown;

@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use atomfeed_core::store::conformance::{Harness, MySqlHarness, PostgresHarness};
-use atomfeed_core::store::{ActionQuery, ConsoleStore, MemoryStore};
+use atomfeed_core::store::{ActionQuery, ConsoleStore, FeedStatus, MemoryStore};
 use atomfeed_core::{
-    ActionKind, ActionProgress, ActionState, Clock, EntryId, Failure, FeedUri, Marker, SystemClock,
+    ActionKind, ActionProgress, ActionState, Clock, EntryId, Failure, FeedUri, Marker, NewAction,
+    SystemClock,
 };
 use serde_json::{Value, json};
 
@@ -93,12 +94,14 @@ async fn until_all_are_tried(asha: &mut Browser, action: &str) {
     }
 }
 
-/// Tables of systems that run the original: what they can carry is done at once, and the page says so.
+/// Tables of systems that run the original: what they can carry is done at once, and the page says so; and what
+/// they cannot, that is.
 async fn on_adopted<H: Harness>(harness: &H)
 where
     H::Store: ConsoleStore + Clone,
 {
     let store = harness.store().await;
+    let counts_retries = store.counts_retries();
     let mut ids = Vec::new();
     for number in 1..=5 {
         ids.push(
@@ -124,9 +127,17 @@ where
     work.commit().await.unwrap();
     let mut asha = Browser::signed_in(console(store.clone()), "asha").await;
     let overview = asha.page("/").await;
-    assert!(overview.contains("tables of another program"), "{overview}");
+    for words in ["tables of another program", "not known"] {
+        assert!(overview.contains(words), "{overview}");
+    }
+    assert!(!overview.contains("never"), "{overview}");
     let event = asha.page(&format!("/systems/Lab/failed/{}", ids[0])).await;
     assert!(event.contains("Another program runs this feed"));
+    assert_eq!(event.contains("Reset retries"), counts_retries, "{event}");
+    assert_eq!(event.contains("counts no retries"), !counts_retries);
+    // Ours has written down six, wherever there is room for them; of the others there is nothing.
+    let other = asha.page(&format!("/systems/Lab/failed/{}", ids[1])).await;
+    assert_eq!(other.contains("keeps none"), !store.keeps_retry_log());
 
     let outcome = async |asha: &mut Browser, path: String, fields: &[(&str, &str)]| {
         let asked = asha.fill(&path, fields).await;
@@ -134,39 +145,63 @@ where
         asha.page(&asked.location.replace(MOUNT, "")).await
     };
     let why = ("why", "a test");
-    let page = outcome(
-        &mut asha,
-        format!("/systems/Lab/failed/{}/retry", ids[0]),
-        &[why],
-    )
-    .await;
-    assert!(page.contains("its retries are 0"), "{page}");
+    let retry = format!("/systems/Lab/failed/{}/retry", ids[0]);
+    let all = format!("/systems/Lab/retry?feed={FEED}");
+    if counts_retries {
+        let page = outcome(&mut asha, retry, &[why]).await;
+        assert!(page.contains("its retries are 0"), "{page}");
+    } else {
+        for path in [retry, all.clone()] {
+            let refused = asha.get(&path).await;
+            assert_eq!(refused.status, 400);
+            assert!(
+                refused.body.contains("counts no retries"),
+                "{}",
+                refused.body
+            );
+        }
+        for kind in ["retry", "reset-retries", "retry-many"] {
+            let id = (kind != "retry-many").then_some(ids[0]);
+            let wish =
+                json!({ "kind": kind, "feed": FEED, "failed_event_id": id, "why": "a test" });
+            let path = "/api/systems/Lab/actions";
+            let refused = asha.send(json_request("POST", path, ASHA, &wish)).await;
+            assert_eq!(refused.status, 400, "{kind}: {}", refused.body);
+        }
+    }
     let edit = [("detail", "/patient/12?c"), why];
-    outcome(
+    let page = outcome(
         &mut asha,
         format!("/systems/Lab/failed/{}/edit", ids[1]),
         &edit,
     )
     .await;
+    assert_eq!(page.contains("its retries are 0"), counts_retries, "{page}");
     outcome(
         &mut asha,
         format!("/systems/Lab/failed/{}/skip", ids[2]),
         &[why],
     )
     .await;
-    let many = asha
-        .fill(&format!("/systems/Lab/retry?feed={FEED}"), &[why])
-        .await;
-    assert_eq!(many.status, 303, "{}", many.body);
-    until_all_are_tried(&mut asha, &many.location.replace(MOUNT, "")).await;
-    // What a console was at that was ended in the middle is gone on with once somebody looks.
-    let long_ago = SystemClock.now() - chrono::TimeDelta::minutes(3);
-    let many = retry_of_many(long_ago);
-    let begun = ActionProgress::waiting(long_ago).then(ActionState::Running, long_ago, "");
-    let mut work = store.change().await.unwrap();
-    let many = work.ask(&many, &begun).await.unwrap();
-    work.commit().await.unwrap();
-    until_all_are_tried(&mut asha, &format!("/systems/Lab/actions/{many}")).await;
+    if counts_retries {
+        let many = asha.fill(&all, &[why]).await;
+        assert_eq!(many.status, 303, "{}", many.body);
+        until_all_are_tried(&mut asha, &many.location.replace(MOUNT, "")).await;
+        // What a console was at that was ended in the middle is gone on with once somebody looks; and so is what
+        // was asked of a consumer of ours that has left the feed to the other program since.
+        let long_ago = SystemClock.now() - chrono::TimeDelta::minutes(3);
+        let waits = ActionProgress::waiting(long_ago);
+        for begun in [
+            waits.clone().then(ActionState::Running, long_ago, ""),
+            waits,
+        ] {
+            let mut work = store.change().await.unwrap();
+            let many = work.ask(&retry_of_many(long_ago), &begun).await.unwrap();
+            work.commit().await.unwrap();
+            until_all_are_tried(&mut asha, &format!("/systems/Lab/actions/{many}")).await;
+        }
+    }
+    the_rest_is_taken_over(&store, &mut asha, ids[3]).await;
     let place = [("page", "http://emr:8050/7"), ("entry", "tag:7")];
     let page = outcome(
         &mut asha,
@@ -194,10 +229,10 @@ where
     assert!(
         asha.page(&preview)
             .await
-            .contains("1 markers, 4 parked events")
+            .contains("1 markers, 3 parked events")
     );
     let page = outcome(&mut asha, preview, &[why]).await;
-    assert!(page.contains("1 markers, 4 parked events"), "{page}");
+    assert!(page.contains("1 markers, 3 parked events"), "{page}");
 
     let mut work = store.look().await.unwrap();
     let moved: FeedUri = FEED
@@ -212,14 +247,51 @@ where
     let edited = work.parked_event(ids[1]).await.unwrap().unwrap();
     assert_eq!(edited.event.content(), "/patient/12?c");
     assert!(work.parked_event(ids[2]).await.unwrap().is_none());
-    assert_eq!(work.parked_event(ids[0]).await.unwrap().unwrap().retries, 0);
+    let retries = work.parked_event(ids[0]).await.unwrap().unwrap().retries;
+    assert_eq!(retries, if counts_retries { 0 } else { 6 });
     let actions = work.actions(&ActionQuery::newest(100)).await.unwrap();
-    assert_eq!(actions.len(), 8);
-    assert!(
-        actions
-            .iter()
-            .all(|action| action.progress.state == ActionState::Done)
-    );
+    assert_eq!(actions.len(), if counts_retries { 11 } else { 7 });
+    let failed = actions
+        .iter()
+        .filter(|action| action.progress.state != ActionState::Done);
+    let failed: Vec<_> = failed.collect();
+    let [failed] = failed[..] else {
+        panic!("{failed:?}");
+    };
+    let said = failed.progress.outcome.clone().unwrap();
+    assert!(said.contains("not parked any more"), "{said}");
+}
+
+/// What was asked of a consumer of ours that is heard of no more: the tables are the other program's by now.
+async fn the_rest_is_taken_over(store: &impl ConsoleStore, asha: &mut Browser, id: i64) {
+    let now = SystemClock.now();
+    let mut work = store.change().await.unwrap();
+    let mut status = FeedStatus::new(feed());
+    status.seen_at = Some(now - chrono::TimeDelta::hours(25));
+    work.put_status(&status).await.unwrap();
+    let parked = work.parked_event(id).await.unwrap().unwrap();
+    let skip = NewAction {
+        feed_uri: feed(),
+        kind: ActionKind::Skip,
+        failed_event_id: Some(id),
+        event_id: Some(parked.event.id().clone()),
+        detail: String::new(),
+        by: "asha".to_owned(),
+        why: "a test".to_owned(),
+        at: now,
+    };
+    let waits = ActionProgress::waiting(now);
+    let skips = [
+        work.ask(&skip, &waits).await.unwrap(),
+        work.ask(&skip, &waits).await.unwrap(),
+    ];
+    work.commit().await.unwrap();
+    for (skip, said) in skips.into_iter().zip(["given up", "not parked any more"]) {
+        let page = asha.page(&format!("/systems/Lab/actions/{skip}")).await;
+        assert!(page.contains(said), "{page}");
+    }
+    let overview = asha.page("/").await;
+    assert!(!overview.contains("stalled"), "{overview}");
 }
 
 macro_rules! adopted {

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, advance};
 
-use super::{ASHA, Browser, FEED, MOUNT, Two, console, hidden, json_request};
+use super::{ASHA, Browser, FEED, MOUNT, Two, console, event, hidden, json_request, park};
 
 const WRONG: [(&str, &str); 2] = [("name", "asha"), ("password", "wrong")];
 
@@ -166,8 +166,10 @@ impl ConsoleUsers for Staff {
 #[tokio::test(start_paused = true)]
 async fn who_may_less_or_nothing_any_more_is_out_within_a_day() {
     let role = Arc::new(Mutex::new(Some(Role::Operate)));
+    let store = MemoryStore::new();
+    park(&store, &event(1, "/patient/1"), "boom").await;
     let app = Console::new(Staff(Arc::clone(&role)))
-        .with_system("Lab", MemoryStore::new())
+        .with_system("Lab", store)
         .into_router(MOUNT);
     let begun = Instant::now();
     let mut asha = Browser::signed_in(app.clone(), "asha").await;

@@ -287,6 +287,92 @@ async fn a_database_that_is_away_is_said_to_be() {
     assert!(page.body.contains("does not answer"));
 }
 
+/// While one waits for a lock, everything else goes on.
+#[tokio::test]
+async fn a_table_that_is_locked_hides_no_other_system() {
+    let (Some(locked), Some(free)) = (PostgresHarness::from_env(), PostgresHarness::from_env())
+    else {
+        return;
+    };
+    let (locked, free) = (locked.store().await, free.store().await);
+    park(&free, &event(1, "/patient/1"), "boom").await;
+    let mut lock = locked.pool().begin().await.unwrap();
+    sqlx::raw_sql("LOCK TABLE markers, atomfeed_actions, failed_events IN ACCESS EXCLUSIVE MODE")
+        .execute(&mut *lock)
+        .await
+        .unwrap();
+    let app = Console::new(Two)
+        .with_system("Locked", locked)
+        .with_system("Free", free)
+        .into_router(MOUNT);
+    let asha = Browser::signed_in(app, "asha").await;
+    let pages = ["/", "/failed", "/markers", "/actions"].map(|path| {
+        let mut asha = Browser {
+            app: asha.app.clone(),
+            cookie: asha.cookie.clone(),
+        };
+        async move { (path, asha.page(path).await) }
+    });
+    for (path, page) in futures_util::future::join_all(pages).await {
+        assert!(page.contains("Free"), "{path}");
+        assert!(
+            page.contains("holds a lock on its tables"),
+            "{path}: {page}"
+        );
+    }
+    lock.rollback().await.unwrap();
+}
+
+/// Servers of the original say in no header how many events there are.
+#[tokio::test]
+async fn a_feed_that_is_pages_behind_is_not_ok() {
+    let store = MemoryStore::new();
+    let mut asha = Browser::signed_in(console(store.clone()), "asha").await;
+    let now = SystemClock.now();
+    for (events, pages, since, state, lag) in [
+        (Some(0), Some(0), None, "ok", "none"),
+        (None, Some(0), None, "ok", "none"),
+        (Some(3), None, None, "behind", "not known"),
+        (None, Some(500), None, "behind", "not known"),
+        (None, None, Some(now), "behind", "0 s"),
+    ] {
+        let mut status = FeedStatus::new(feed());
+        (status.seen_at, status.behind_since) = (Some(now), since);
+        (status.events_behind, status.pages_behind) = (events, pages);
+        let mut work = store.change().await.unwrap();
+        work.put_status(&status).await.unwrap();
+        work.commit().await.unwrap();
+        let overview = asha.page("/").await;
+        let row = overview.split("<tbody>").nth(1).unwrap();
+        let case = format!("{events:?} {pages:?} {since:?}");
+        assert!(row.contains(&format!(">{state}<")), "{case}: {row}");
+        let is_of_lag = row.contains(&format!("<td>{lag}</td>")) || lag == "0 s";
+        assert!(is_of_lag, "{case}: {row}");
+    }
+}
+
+#[tokio::test]
+async fn all_reasons_can_be_seen() {
+    let store = MemoryStore::new();
+    for number in 0..25 {
+        let letter = char::from(b'a' + number);
+        park(
+            &store,
+            &event(number.into(), "/patient/1"),
+            &format!("no {letter}"),
+        )
+        .await;
+    }
+    let mut asha = Browser::signed_in(console(store), "asha").await;
+    let page = asha.page("/failed").await;
+    assert_eq!(page.matches("Retry all<span").count(), 20);
+    let (link, _) = page.split_once(">5 more reasons<").unwrap();
+    let link = link.rsplit("href=\"").next().unwrap().trim_end_matches('"');
+    let link = link.replace("&amp;", "&").replace("&#38;", "&");
+    let page = asha.page(&link.replace(MOUNT, "")).await;
+    assert_eq!(page.matches("Retry all<span").count(), 25);
+}
+
 /// A table of failed events that somebody has emptied gives its numbers once more.
 #[tokio::test]
 async fn under_a_number_that_is_given_again_no_other_event_is_shown() {
