@@ -131,8 +131,17 @@ where
         format!("/systems/Lab/retry?feed={feed}&error=no+such+words"),
         "/markers".to_owned(),
         format!("/systems/Lab/marker?feed={feed}"),
+        format!("/systems/Lab/marker?feed={feed}&position=latest"),
+        "/systems/Lab/rebase?from=http://emr:8050&to=https://emr.example.org".to_owned(),
+        format!("/systems/Lab/failed/{some}/skip"),
+        format!("/systems/Lab/export?feed={feed}"),
+        "/failed?system=Lab&reasons=all".to_owned(),
         "/actions".to_owned(),
         "/api/systems".to_owned(),
+        format!("/api/systems/Lab/failed?feed={feed}"),
+        "/api/systems/Lab/reasons".to_owned(),
+        format!("/api/systems/Lab/failed/{some}"),
+        "/api/systems/Lab/actions".to_owned(),
         "/apps/Lab/feedStatus".to_owned(),
     ] {
         let mut taken = Vec::with_capacity(TIMES);

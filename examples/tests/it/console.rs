@@ -375,6 +375,11 @@ async fn every_page_is_accessible() {
             .await;
         browser.follow("Retry all").await;
         look("retry").await;
+        browser
+            .go(&format!("{}/failed?title=Straw", hospital.base))
+            .await;
+        browser.follow("Export all like these").await;
+        look("export").await;
         browser.go(&format!("{}/markers", hospital.base)).await;
         look("markers").await;
         browser.follow("Move").await;
