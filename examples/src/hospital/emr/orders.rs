@@ -9,7 +9,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::answer::Refusal;
-use super::checks::filled;
+use super::checks::{filled, number};
 use super::resources::{Kept, parsed};
 use crate::hospital::documents::{Concept, Encounter, LabTest, Order, OrderAction};
 use crate::hospital::{Field, Sql};
@@ -31,7 +31,7 @@ pub(super) fn check(orders: &[Order]) -> Result<(), String> {
     for order in orders {
         let uuid = order.uuid;
         let of_it = |why: String| format!("order {uuid}: {why}");
-        filled("order number", &order.order_number).map_err(of_it)?;
+        number("order number", &order.order_number).map_err(of_it)?;
         filled("name of what is ordered", &order.concept.name).map_err(of_it)?;
         if order.quantity < 1 {
             return Err(format!(
