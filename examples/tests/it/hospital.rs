@@ -176,10 +176,11 @@ async fn all_agree_on_postgres() {
 }
 
 /// What is said of rows that are bad in each of the ways below.
-const WHY: [&str; 7] = [
+const WHY: [&str; 8] = [
     "the uuid",
     "the name is empty",
     "is negative",
+    "is too high",
     "the price \"cheap\" is none",
     "2 fields, and not 4",
     "not UTF-8",
@@ -204,9 +205,10 @@ fn drugs(rows: usize) -> (Vec<u8>, Vec<usize>) {
             0 => format!("no-uuid-{row},Drug {row},Tablet,1.00").into_bytes(),
             1 => format!("{uuid},,Tablet,1.00").into_bytes(),
             2 => format!("{uuid},Drug {row},Tablet,-1.00").into_bytes(),
-            3 => format!("{uuid},Drug {row},Tablet,cheap").into_bytes(),
-            4 => format!("{uuid},Drug {row}").into_bytes(),
-            5 => [
+            3 => format!("{uuid},Drug {row},Tablet,99999999999.00").into_bytes(),
+            4 => format!("{uuid},Drug {row},Tablet,cheap").into_bytes(),
+            5 => format!("{uuid},Drug {row}").into_bytes(),
+            6 => [
                 uuid.to_string().as_bytes(),
                 b",Comprim\xe9,Tablet,1.00".as_slice(),
             ]

@@ -8,6 +8,9 @@ const LONGEST_TEXT: usize = 1_000;
 /// The most characters of a number by which others find something: an index of theirs has room for it.
 const LONGEST_NUMBER: usize = 255;
 
+/// The highest price, in paise. Nothing costs more, and the ERP can add up what is sold.
+const DEAREST: i64 = 100_000_000_000;
+
 /// A number by which others find something.
 pub(super) fn number(what: &str, text: &str) -> Result<(), String> {
     filled(what, text)?;
@@ -47,11 +50,15 @@ fn at_most(longest: usize, what: &str, text: &str) -> Result<(), String> {
 
 /// A price in paise.
 pub(super) fn price(paise: i64) -> Result<(), String> {
-    match paise < 0 {
-        true => Err(format!(
+    match paise {
+        ..0 => Err(format!(
             "the price {paise} is negative: give paise, 0 or more"
         )),
-        false => Ok(()),
+        0..=DEAREST => Ok(()),
+        _ => Err(format!(
+            "the price, {paise} in paise, is too high for an ERP: give {DEAREST} at most, {} rupees",
+            DEAREST / 100
+        )),
     }
 }
 
@@ -174,6 +181,12 @@ mod tests {
             (&long, &empty, 1, "has 1001 characters"),
             (&drug.name, &long, 1, "has 1001 characters"),
             (&drug.name, &empty, -1, "the price -1 is negative"),
+            (
+                &drug.name,
+                &empty,
+                DEAREST + 1,
+                "100000000001 in paise, is too high",
+            ),
         ] {
             let drug = Drug {
                 name: name.clone(),
@@ -190,8 +203,18 @@ mod tests {
             };
             is_refused(&emr, &test, why).await;
         }
-        assert!(emr.client.put_drug(&drug).await.unwrap());
-        assert!(emr.client.put_lab_test(&test).await.unwrap());
+        for price in [0, DEAREST] {
+            let drug = Drug {
+                price,
+                ..drug.clone()
+            };
+            let test = LabTest {
+                price,
+                ..test.clone()
+            };
+            assert!(emr.client.put_drug(&drug).await.unwrap());
+            assert!(emr.client.put_lab_test(&test).await.unwrap());
+        }
     }
 
     #[tokio::test]
@@ -205,6 +228,7 @@ mod tests {
         };
         for (seen, why) in [
             (of(|it| it.quantity = 0), "is of 0"),
+            (of(|it| it.quantity = 1_000_001), "give 1 to 1000000"),
             (of(|it| it.order_number.clear()), "order number is empty"),
             (of(|it| it.concept.name.clear()), "name of what is ordered"),
             (of(|it| it.concept.name.push('\r')), "U+000D"),

@@ -14,6 +14,9 @@ use super::resources::{Kept, parsed};
 use crate::hospital::documents::{Concept, Encounter, LabTest, Order, OrderAction};
 use crate::hospital::{Field, Sql};
 
+/// The most that an order is of: nobody orders more, and an ERP takes it.
+const MOST: i64 = 1_000_000;
+
 /// The orders of an encounter, oldest first.
 pub(super) async fn load<C: Sql + ?Sized>(
     encounter: Uuid,
@@ -33,9 +36,9 @@ pub(super) fn check(orders: &[Order]) -> Result<(), String> {
         let of_it = |why: String| format!("order {uuid}: {why}");
         number("order number", &order.order_number).map_err(of_it)?;
         filled("name of what is ordered", &order.concept.name).map_err(of_it)?;
-        if order.quantity < 1 {
+        if !(1..=MOST).contains(&order.quantity) {
             return Err(format!(
-                "order {uuid} is of {}: give 1 or more",
+                "order {uuid} is of {}: give 1 to {MOST}",
                 order.quantity
             ));
         }
