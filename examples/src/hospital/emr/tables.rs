@@ -19,6 +19,11 @@ pub(super) const TABLES: &[&str] = &[
         unit TEXT NOT NULL,
         price BIGINT NOT NULL,
         members TEXT NOT NULL)",
+    // All that a drug or a test has cost so far.
+    "CREATE TABLE IF NOT EXISTS prices (
+        uuid TEXT NOT NULL,
+        price BIGINT NOT NULL,
+        PRIMARY KEY (uuid, price))",
     "CREATE TABLE IF NOT EXISTS encounters (
         uuid TEXT NOT NULL PRIMARY KEY,
         patient_uuid TEXT NOT NULL,

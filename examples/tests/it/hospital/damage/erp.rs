@@ -120,6 +120,7 @@ impl Damages {
         let total = ("total", total.to_string(), (total + 1).to_string());
         self.said.push(TOTALS.different(&dearer, &[total]));
 
+        self.sell_a_test_for_more().await;
         let to = self.other(&moved, &cancelled).await;
         self.move_line(&moved, &to).await;
 
@@ -132,6 +133,27 @@ impl Damages {
         self.cancel("uuid", &line).await;
         self.lose(&LINES, &line).await;
         self.add_up(&SALES.is(&cancelled)).await;
+    }
+
+    /// Of a test that the EMR has told of again, with another name and not with another price.
+    async fn sell_a_test_for_more(&mut self) {
+        let select = "SELECT uuid FROM lab_tests WHERE name LIKE '%, method %'";
+        let renamed = self.databases.texts("emr", select).await;
+        let select = format!(
+            "SELECT x_external_ref FROM sale_order_line WHERE product_id IN
+                (SELECT id FROM product_product WHERE default_code IN ('{}')) ORDER BY 1",
+            renamed.join("', '")
+        );
+        let line = self.databases.text("erp", &select).await;
+        let select = format!(
+            "SELECT client_order_ref FROM sale_order WHERE id =
+                (SELECT order_id FROM sale_order_line WHERE {})",
+            LINES.is(&line)
+        );
+        let order = self.databases.text("erp", &select).await;
+        let dearer = [("price", "price_unit", "price_unit + 1")];
+        self.spoil(&LINES, &line, &dearer).await;
+        self.add_up(&SALES.is(&order)).await;
     }
 
     /// The lines of a sale order.
