@@ -55,13 +55,15 @@ pub(super) const PRODUCTS: Comparison = Comparison {
     ],
 };
 
-/// They have a price in the ERP alone.
+/// They have a price in the ERP alone. One that is ordered under several names keeps there the one that came first,
+/// and nobody can tell which that was.
 pub(super) const SERVICES: Comparison = Comparison {
     what: "services",
     between: ["EMR", "ERP"],
     columns: &["code", "name"],
     selects: [
-        "SELECT DISTINCT concept_uuid, concept_name FROM orders WHERE kind = 'service'",
+        "SELECT concept_uuid, CASE WHEN COUNT(DISTINCT concept_name) = 1 THEN MIN(concept_name) END
+        FROM orders WHERE kind = 'service' GROUP BY concept_uuid",
         PRODUCTS.selects[1],
     ],
 };

@@ -100,6 +100,12 @@ impl Damages {
         let spoilt = self.databases.text("erp", select).await;
         self.spoil(&SERVICES, &spoilt, &[("name", "name", "'wrong'")])
             .await;
+        // The ERP has one name of a service, whichever came first.
+        let select = "SELECT MIN(uuid) FROM orders WHERE kind = 'service' GROUP BY concept_uuid
+            HAVING COUNT(*) > 1 ORDER BY concept_uuid DESC";
+        let order = self.databases.text("emr", select).await;
+        let update = format!("UPDATE orders SET concept_name = 'other' WHERE uuid = '{order}'");
+        self.databases.change("emr", &update).await;
     }
 
     pub(super) async fn of_sales(&mut self) {
