@@ -83,9 +83,11 @@ pub(super) async fn check_change<C: Sql + ?Sized>(
             Some(is) => match tested.get(&was.uuid) {
                 None => continue,
                 Some(tests) if restores(was, is, tests, conn).await? => continue,
-                Some(_) => "has results, and can be neither changed nor cancelled any more: send it as \
-                            it was, and add another"
-                    .to_owned(),
+                Some(_) => format!(
+                    "has results, and can be neither changed nor cancelled any more: send it as it was for \
+                     them, with the quantity {}, and add another",
+                    was.quantity
+                ),
             },
         };
         let why = format!("order {} ({}) {why}", was.uuid, was.order_number);

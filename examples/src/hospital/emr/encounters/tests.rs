@@ -202,6 +202,9 @@ async fn an_order_may_become_again_what_its_results_are_of() {
             first.concept.uuid = concept.unwrap_or(first.concept.uuid);
             let tests = concept.map_or(vec![first.concept.uuid], |_| members.to_vec());
             emr.client.put_encounter(&seen).await.unwrap();
+            // It becomes three as it is changed, and then stays so.
+            let of_one = seen.clone();
+            seen.orders[0].quantity = 3;
             let mut cancelled = seen.clone();
             cancelled.orders[0].action = OrderAction::Discontinue;
             let mut changed = seen.clone();
@@ -214,6 +217,7 @@ async fn an_order_may_become_again_what_its_results_are_of() {
                 let mut more = seen.clone();
                 more.orders[0].quantity += 1;
                 is_refused(&emr, &more, &["has results"]).await;
+                is_refused(&emr, &of_one, &["with the quantity 3"]).await;
                 let mut one_member = seen.clone();
                 one_member.orders[0].concept.uuid = members[0];
                 is_refused(&emr, &one_member, &["has results"]).await;
