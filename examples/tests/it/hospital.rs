@@ -108,6 +108,24 @@ async fn all_agree_when_each_system_was_killed_in_turn() {
     }
 }
 
+#[tokio::test]
+async fn all_agree_whichever_system_was_down() {
+    let _alone = one_at_a_time().await;
+    for (system, name) in [("lab", "lab"), ("emr", "EMR"), ("imaging", "imaging")] {
+        let run = Run::start(&["--load", "60", "--break", system]);
+        let finished = run.until_it_ends();
+        finished.assert_agrees(60);
+        for said in ["is down; ", "comes back; "] {
+            let said = format!("the {name} {said}");
+            let mut lines = finished.stdout.iter();
+            assert!(
+                lines.any(|line| line.starts_with(&said)),
+                "{said}: {finished:#?}"
+            );
+        }
+    }
+}
+
 /// The ERP refuses some, a person approves of them in the console, and they are tried again.
 #[tokio::test]
 async fn all_agree_once_refused_sales_are_approved_of_in_the_console() {
