@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::answer::Refusal;
 use super::checks::{filled, number};
 use super::resources::{Kept, parsed};
-use crate::hospital::documents::{Concept, Encounter, LabTest, Order, OrderAction};
+use crate::hospital::documents::{Concept, Encounter, LabTest, Order, OrderAction, OrderKind};
 use crate::hospital::{Field, Sql};
 
 /// The most that an order is of: nobody orders more, and an ERP takes it.
@@ -92,6 +92,22 @@ pub(super) async fn check_change<C: Sql + ?Sized>(
         };
         let why = format!("order {} ({}) {why}", was.uuid, was.order_number);
         return Err(Refusal::new(StatusCode::CONFLICT, why));
+    }
+    Ok(())
+}
+
+/// Notes the services that no order is of any more under the name that it had: the ERP may keep that name.
+pub(super) async fn note_renamed<C: Sql + ?Sized>(
+    before: &Encounter,
+    after: &Encounter,
+    conn: &mut C,
+) -> sqlx::Result<()> {
+    let note = "INSERT INTO renamed_services (uuid) VALUES ($1) ON CONFLICT (uuid) DO NOTHING";
+    let were = before.orders.iter();
+    for was in were.filter(|order| order.kind == OrderKind::Service) {
+        if !after.orders.iter().any(|is| is.concept == was.concept) {
+            conn.run(note, &[was.concept.uuid.into()]).await?;
+        }
     }
     Ok(())
 }
@@ -186,7 +202,6 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::hospital::documents::{OrderAction, OrderKind};
 
     #[test]
     fn columns_have_the_words_of_the_documents() {

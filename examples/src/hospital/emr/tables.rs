@@ -39,6 +39,8 @@ pub(super) const TABLES: &[&str] = &[
         concept_name TEXT NOT NULL,
         quantity BIGINT NOT NULL)",
     "CREATE INDEX IF NOT EXISTS orders_of_encounter ON orders (encounter_uuid)",
+    // Services that an order was of, under a name that it has no more.
+    "CREATE TABLE IF NOT EXISTS renamed_services (uuid TEXT NOT NULL PRIMARY KEY)",
     "CREATE TABLE IF NOT EXISTS results (
         order_uuid TEXT NOT NULL,
         test_uuid TEXT NOT NULL,

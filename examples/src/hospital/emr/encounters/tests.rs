@@ -172,6 +172,31 @@ async fn an_order_with_results_stays_as_it_is() {
     }
 }
 
+#[tokio::test]
+async fn a_service_that_had_another_name_is_noted() {
+    for database in databases("encounter_service") {
+        let emr = TestEmr::on(&database).await;
+        emr.client.put_patient(&patient(1)).await.unwrap();
+        let mut seen = encounter(5, 1);
+        seen.orders[0].kind = OrderKind::Service;
+        let mut noted = Vec::new();
+        for (order, name, is_noted) in [
+            (0, "Consultation", 0),
+            (1, "Paracetamol 650mg", 0),
+            (0, "Consultation, long", 1),
+            (0, "Consultation", 1),
+        ] {
+            seen.orders[order].concept.name = name.to_owned();
+            assert!(emr.client.put_encounter(&seen).await.unwrap());
+            let select = "SELECT COUNT(*), COALESCE(MIN(uuid), '') FROM renamed_services";
+            noted = emr.row(select, &[]).await;
+            assert_eq!(noted[0].number(), is_noted, "{name}");
+        }
+        let service = seen.orders[0].concept.uuid.to_string();
+        assert_eq!(noted[1].text(), service);
+    }
+}
+
 /// As if the lab had found something for each of these tests, of the first order.
 async fn give_results(emr: &TestEmr, seen: &Encounter, tests: &[Uuid]) {
     emr.run("DELETE FROM results", &[]).await;

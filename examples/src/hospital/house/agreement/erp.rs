@@ -55,14 +55,15 @@ pub(super) const PRODUCTS: Comparison = Comparison {
     ],
 };
 
-/// They have a price in the ERP alone. One that is ordered under several names keeps there the one that came first,
+/// They have a price in the ERP alone. One that was ordered under several names keeps there the one that came first,
 /// and nobody can tell which that was.
 pub(super) const SERVICES: Comparison = Comparison {
     what: "services",
     between: ["EMR", "ERP"],
     columns: &["code", "name"],
     selects: [
-        "SELECT concept_uuid, CASE WHEN COUNT(DISTINCT concept_name) = 1 THEN MIN(concept_name) END
+        "SELECT concept_uuid, CASE WHEN COUNT(DISTINCT concept_name) = 1
+         AND concept_uuid NOT IN (SELECT uuid FROM renamed_services) THEN MIN(concept_name) END
         FROM orders WHERE kind = 'service' GROUP BY concept_uuid",
         PRODUCTS.selects[1],
     ],

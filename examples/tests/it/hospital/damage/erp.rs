@@ -103,9 +103,15 @@ impl Damages {
         // The ERP has one name of a service, whichever came first.
         let select = "SELECT MIN(uuid) FROM orders WHERE kind = 'service' GROUP BY concept_uuid
             HAVING COUNT(*) > 1 ORDER BY concept_uuid DESC";
-        let order = self.databases.text("emr", select).await;
+        let [order, renamed] = self.databases.some("emr", select).await;
         let update = format!("UPDATE orders SET concept_name = 'other' WHERE uuid = '{order}'");
         self.databases.change("emr", &update).await;
+        let of_it = format!("SELECT concept_uuid FROM orders WHERE uuid = '{renamed}'");
+        let insert = format!("INSERT INTO renamed_services (uuid) {of_it}");
+        self.databases.change("emr", &insert).await;
+        let update =
+            format!("UPDATE orders SET concept_name = 'other' WHERE concept_uuid = ({of_it})");
+        assert!(self.databases.run("emr", &update).await > 1);
     }
 
     pub(super) async fn of_sales(&mut self) {
