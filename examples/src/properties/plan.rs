@@ -139,10 +139,13 @@ impl FeedsConfig {
             return never("left out by --only".to_owned());
         }
         let rows = quartz::rows_of(rows, &job.name);
-        let row = rows.as_ref().map(|rows| rows.counts);
-        if let Some(row) = row.filter(|row| !row.enabled) {
-            return never(format!("{} is not enabled in {TABLE}", row.name));
+        if let Some(rows) = rows.as_ref().filter(|rows| !rows.counts.enabled) {
+            return never(match rows.names()[..] {
+                [name] => format!("{name} is not enabled in {TABLE}"),
+                ref names => format!("none of {} is enabled in {TABLE}", names.join(", ")),
+            });
         }
+        let row = rows.as_ref().map(|rows| rows.counts);
         if wanted.once {
             return Ok(Some(When::Once));
         }
@@ -366,7 +369,8 @@ mod tests {
         for (enabled, says) in [
             (
                 [false; 3],
-                "does not run: openerpLabTestFeedJobTrigger is not enabled in quartz_cron_scheduler",
+                "does not run: none of openerpLabTestFeedJobTrigger, openerpLabPanelFeedJobTrigger, \
+                 openerpRadiologyTestFeedJobTrigger is enabled in quartz_cron_scheduler",
             ),
             (
                 [false, true, true],

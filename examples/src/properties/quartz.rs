@@ -81,6 +81,11 @@ impl RowsOf<'_> {
         rows.filter(move |row| says(row) != says(self.counts))
     }
 
+    /// What they are called.
+    pub(super) fn names(&self) -> Vec<&str> {
+        self.all.iter().map(|row| row.name.as_str()).collect()
+    }
+
     pub(super) fn has(&self, row: &QuartzJob) -> bool {
         self.all.iter().any(|one| ptr::eq(*one, row))
     }
