@@ -87,8 +87,13 @@ async fn main() -> anyhow::Result<()> {
     let Some(rows) = stop.run_until_cancelled(reading).await else {
         return Ok(());
     };
+    let rows = rows?;
+    // Before it may be refused: a row that is meant for a job may be among them.
+    for row in config.unused_rows(&rows) {
+        eprintln!("not used: {row}");
+    }
     let planned = config.plan(
-        &rows?,
+        &rows,
         &Wanted {
             only: &args.only,
             cron: args.cron.as_ref(),

@@ -6,11 +6,20 @@ use anyhow::{Context, anyhow};
 
 use super::secret::Secret;
 
-/// A key that is not used, and why.
+/// A key, or a row of schedules, that is not used, and why.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Unused {
     key: String,
     why: String,
+}
+
+impl Unused {
+    pub(super) fn new(key: impl Into<String>, why: impl Into<String>) -> Self {
+        Self {
+            key: key.into(),
+            why: why.into(),
+        }
+    }
 }
 
 impl fmt::Display for Unused {
@@ -106,10 +115,7 @@ impl Properties {
 
     /// Says of a key, or a part of one, that it is not used.
     pub(super) fn note(&mut self, key: &str, why: &str) {
-        self.unused.push(Unused {
-            key: key.to_owned(),
-            why: why.to_owned(),
-        });
+        self.unused.push(Unused::new(key, why));
     }
 
     /// What is not used, with the reason for what nobody has taken.

@@ -6,6 +6,11 @@ pub(super) fn squeezed(name: &str) -> String {
     letters.flat_map(char::to_lowercase).collect()
 }
 
+/// The names of the three readers that the feed `lab` has in the original's program of Odoo, each of which takes
+/// some of its events: `openerpLabTestFeedJobTrigger`, `openerpLabPanelFeedJobTrigger`,
+/// `openerpRadiologyTestFeedJobTrigger`.
+const READ_LAB: [&str; 3] = ["labtest", "labpanel", "radiologytest"];
+
 /// How well the name of a row in `quartz_cron_scheduler` fits a job: the less, the better.
 ///
 /// The rows are named after beans of the original's programs: `openMRSEncounterFeedJob` in the PACS service,
@@ -17,7 +22,7 @@ pub(super) fn fit(row: &str, job: &str) -> Option<u8> {
     if row == job {
         return Some(0);
     }
-    if row.contains("failed") {
+    if is_of_failed(&row) {
         return None;
     }
     let mut row = row.as_str();
@@ -30,7 +35,16 @@ pub(super) fn fit(row: &str, job: &str) -> Option<u8> {
     if row == job {
         return Some(1);
     }
-    (!row.is_empty() && without_reader(row) == without_reader(&job)).then_some(2)
+    let read = without_reader(row);
+    match !row.is_empty() && read == without_reader(&job) {
+        true => Some(2),
+        false => (job == "lab" && READ_LAB.contains(&read)).then_some(3),
+    }
+}
+
+/// Whether a row says when what is parked is tried again.
+pub(super) fn is_of_failed(row: &str) -> bool {
+    squeezed(row).contains("failed")
 }
 
 /// Without the name of who reads the feed, or has it: each program follows those of OpenMRS. (OpenELIS has feeds
@@ -57,6 +71,9 @@ mod tests {
             ("openelisSaleOrderFeedJobTrigger", "openelis.saleorder"),
             ("openerpDrugFeedQuartzJobTrigger", "drug"),
             ("openerpSaleableFeedJobTrigger", "saleable"),
+            ("openerpLabTestFeedJobTrigger", "lab"),
+            ("openerpLabPanelFeedJobTrigger", "lab"),
+            ("openerpRadiologyTestFeedJobTrigger", "lab"),
             ("referencedata", "referencedata"),
         ] {
             assert!(fit(row, job).is_some(), "{row} {job}");
@@ -69,9 +86,12 @@ mod tests {
             ("saleOrderFeedJobTrigger", "openelis.saleorder"),
             ("eventPublisherTrigger", "customer"),
             ("FeedJob", "lab"),
+            ("openerpLabTestFeedFailedEventsJobTrigger", "lab"),
+            ("openerpLabTestFeedJobTrigger", "drug"),
         ] {
             assert_eq!(fit(row, job), None, "{row} {job}");
         }
+        assert!(fit("labFeedJob", "lab") < fit("openerpLabTestFeedJobTrigger", "lab"));
         assert!(fit("saleorder", "saleorder") < fit("saleOrderFeedJobTrigger", "saleorder"));
         let openmrs = fit("openMRSPatientFeedJob", "openmrs.patient");
         assert!(openmrs < fit("openMRSPatientFeedJob", "patient"));

@@ -6,7 +6,13 @@ use atomfeed_client::Schedule;
 use atomfeed_core::store::TableZone;
 
 use super::config::{FeedsConfig, Job};
-use super::quartz::{self, QuartzJob, TABLE};
+use super::file::Unused;
+use super::names;
+use super::quartz::{self, QuartzJob, RowsOf, TABLE};
+
+/// Why nobody goes by a row of what is parked.
+const TRIES_AGAIN: &str =
+    "what is parked is tried again after each reading, and takes its own time";
 
 /// What the command line says of when feeds are read.
 #[derive(Debug, Clone, Copy, Default)]
@@ -83,6 +89,26 @@ impl FeedsConfig {
         Ok(planned)
     }
 
+    /// The rows of `quartz_cron_scheduler` that are of no job here, and why.
+    pub fn unused_rows(&self, rows: &[QuartzJob]) -> Vec<Unused> {
+        let jobs = self.jobs.iter();
+        let of_jobs = jobs.filter_map(|job| Some((job, quartz::rows_of(rows, &job.name)?)));
+        let of_jobs: Vec<_> = of_jobs.collect();
+        let is_unused = |row: &&QuartzJob| !of_jobs.iter().any(|(_, of_job)| of_job.has(row));
+        let unused = rows.iter().filter(is_unused).map(|row| {
+            let mut jobs = of_jobs.iter();
+            let why = match jobs.find(|(job, _)| names::fit(&row.name, &job.name).is_some()) {
+                Some((job, of_job)) => {
+                    format!("{} is closer to job {}", of_job.counts.name, job.name)
+                }
+                None if names::is_of_failed(&row.name) => TRIES_AGAIN.to_owned(),
+                None => "no feed of this file is called so".to_owned(),
+            };
+            Unused::new(format!("{} in {TABLE}", row.name), why)
+        });
+        unused.collect()
+    }
+
     /// That there are these jobs.
     fn knows(&self, names: &[String]) -> anyhow::Result<()> {
         let known: Vec<_> = self.jobs.iter().map(|job| job.name.as_str()).collect();
@@ -112,10 +138,14 @@ impl FeedsConfig {
         if !wanted.only.is_empty() && !wanted.only.contains(&job.name) {
             return never("left out by --only".to_owned());
         }
-        let row = quartz::row_of(rows, &job.name);
-        if let Some(row) = row.filter(|row| !row.enabled) {
-            return never(format!("{} is not enabled in {TABLE}", row.name));
+        let rows = quartz::rows_of(rows, &job.name);
+        if let Some(rows) = rows.as_ref().filter(|rows| !rows.counts.enabled) {
+            return never(match rows.names()[..] {
+                [name] => format!("{name} is not enabled in {TABLE}"),
+                ref names => format!("none of {} is enabled in {TABLE}", names.join(", ")),
+            });
         }
+        let row = rows.as_ref().map(|rows| rows.counts);
         if wanted.once {
             return Ok(Some(When::Once));
         }
@@ -128,7 +158,7 @@ impl FeedsConfig {
                     .parse::<Schedule>()
                     .with_context(|| format!("the cron_statement of {} in {TABLE}", row.name))?;
                 let delay = row.start_delay.unwrap_or(initial);
-                (schedule, format!("from {TABLE}, {}", row.name), delay)
+                (schedule, of_table(row, rows.as_ref()), delay)
             }
             (None, None, Some(schedule)) => (schedule.clone(), "from --cron".to_owned(), initial),
             (None, None, None) => return Ok(None),
@@ -153,6 +183,17 @@ fn of_file(in_row: Option<(&QuartzJob, &str)>) -> String {
             row.name
         ),
         None => "from the file".to_owned(),
+    }
+}
+
+/// Where a schedule of the table stands, and what else stands there of the same feed.
+fn of_table(row: &QuartzJob, rows: Option<&RowsOf<'_>>) -> String {
+    let others = rows.iter().flat_map(|rows| rows.others());
+    let others: Vec<_> = others.map(ToString::to_string).collect();
+    let of_row = format!("from {TABLE}, {}", row.name);
+    match others.is_empty() {
+        true => of_row,
+        false => format!("{of_row}; not by {} of the same feed", others.join(" or ")),
     }
 }
 
@@ -294,6 +335,84 @@ mod tests {
                 "job drug: http://emr/drug/recent, 0/15 * * * * ? in Asia/Kolkata (from \
                  quartz_cron_scheduler, openerpDrugFeedQuartzJobTrigger), beginning 60s after the \
                  start",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_feed_of_the_lab_is_read_while_one_of_its_three_rows_is_enabled() {
+        let config = config(r#"[{"name": "lab", "feed": "http://emr/lab/recent"}]"#);
+        let rows = |enabled: [bool; 3]| {
+            [
+                row(
+                    "openerpLabTestFeedJobTrigger",
+                    enabled[0],
+                    "0/15 * * * * ?",
+                    Some(0),
+                ),
+                row(
+                    "openerpLabPanelFeedJobTrigger",
+                    enabled[1],
+                    "0/20 * * * * ?",
+                    Some(0),
+                ),
+                row(
+                    "openerpRadiologyTestFeedJobTrigger",
+                    enabled[2],
+                    "0/20 * * * * ?",
+                    None,
+                ),
+            ]
+        };
+        let wanted = Wanted::default();
+        let of_lab = "job lab: http://emr/lab/recent";
+        for (enabled, says) in [
+            (
+                [false; 3],
+                "does not run: none of openerpLabTestFeedJobTrigger, openerpLabPanelFeedJobTrigger, \
+                 openerpRadiologyTestFeedJobTrigger is enabled in quartz_cron_scheduler",
+            ),
+            (
+                [false, true, true],
+                "0/20 * * * * ? (from quartz_cron_scheduler, openerpLabPanelFeedJobTrigger; not by \
+                 openerpLabTestFeedJobTrigger (not enabled) or openerpRadiologyTestFeedJobTrigger \
+                 (0/20 * * * * ?) of the same feed)",
+            ),
+        ] {
+            let lines = lines(&config, &rows(enabled), &wanted);
+            assert_eq!(lines, [format!("{of_lab}, {says}")]);
+        }
+        let mut alike = rows([true; 3]);
+        for row in &mut alike {
+            row.cron = Some("0/15 * * * * ?".to_owned());
+            row.start_delay = Some(Duration::ZERO);
+        }
+        let says = "0/15 * * * * ? (from quartz_cron_scheduler, openerpLabTestFeedJobTrigger)";
+        assert_eq!(
+            lines(&config, &alike, &wanted),
+            [format!("{of_lab}, {says}")]
+        );
+        assert!(config.unused_rows(&alike).is_empty());
+    }
+
+    #[test]
+    fn rows_of_no_job_are_named() {
+        let often = "0/15 * * * * ?";
+        let rows = [
+            row("openerpDrugFeedQuartzJobTrigger", true, often, None),
+            row("drugFeedJob", true, often, None),
+            row("customerFeedfailedJobTrigger", true, often, None),
+            row("openerpLabTestFeedJobTrigger", true, often, None),
+        ];
+        let unused = three().unused_rows(&rows);
+        let unused: Vec<_> = unused.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            unused,
+            [
+                "openerpDrugFeedQuartzJobTrigger in quartz_cron_scheduler: drugFeedJob is closer to job drug",
+                "customerFeedfailedJobTrigger in quartz_cron_scheduler: what is parked is tried again after \
+                 each reading, and takes its own time",
+                "openerpLabTestFeedJobTrigger in quartz_cron_scheduler: no feed of this file is called so",
             ]
         );
     }

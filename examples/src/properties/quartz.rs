@@ -1,3 +1,5 @@
+use std::fmt;
+use std::ptr;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -50,12 +52,55 @@ pub async fn quartz_jobs(
     Ok(rows.into_iter().map(QuartzJob::of).collect())
 }
 
-/// The row for a job, if there is one.
-pub(super) fn row_of<'a>(rows: &'a [QuartzJob], job: &str) -> Option<&'a QuartzJob> {
-    let fitting = rows
+/// The rows for a job, which the original may have several jobs for.
+#[derive(Debug)]
+pub(super) struct RowsOf<'a> {
+    /// The one that counts: the first that is enabled, if any is, so that nothing stands still that ran.
+    pub(super) counts: &'a QuartzJob,
+    all: Vec<&'a QuartzJob>,
+}
+
+/// The rows for a job whose names fit it best, if there are any.
+pub(super) fn rows_of<'a>(rows: &'a [QuartzJob], job: &str) -> Option<RowsOf<'a>> {
+    let best = rows
         .iter()
-        .filter_map(|row| Some((names::fit(&row.name, job)?, row)));
-    fitting.min_by_key(|(fit, _)| *fit).map(|(_, row)| row)
+        .filter_map(|row| names::fit(&row.name, job))
+        .min()?;
+    let fits = |row: &&QuartzJob| names::fit(&row.name, job) == Some(best);
+    let all: Vec<_> = rows.iter().filter(fits).collect();
+    let enabled = all.iter().find(|row| row.enabled);
+    let counts: &QuartzJob = enabled.or(all.first())?;
+    Some(RowsOf { counts, all })
+}
+
+impl RowsOf<'_> {
+    /// Those that say something else than the one that counts.
+    pub(super) fn others(&self) -> impl Iterator<Item = &QuartzJob> {
+        let says = |row: &QuartzJob| (row.enabled, row.cron.clone(), row.start_delay);
+        let rows = self.all.iter().copied();
+        rows.filter(move |row| says(row) != says(self.counts))
+    }
+
+    /// What they are called.
+    pub(super) fn names(&self) -> Vec<&str> {
+        self.all.iter().map(|row| row.name.as_str()).collect()
+    }
+
+    pub(super) fn has(&self, row: &QuartzJob) -> bool {
+        self.all.iter().any(|one| ptr::eq(*one, row))
+    }
+}
+
+/// As it is said of one that does not count.
+impl fmt::Display for QuartzJob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cron = self.cron.as_deref().unwrap_or("no schedule");
+        match (self.enabled, self.start_delay) {
+            (false, _) => write!(f, "{} (not enabled)", self.name),
+            (true, None) => write!(f, "{} ({cron})", self.name),
+            (true, Some(delay)) => write!(f, "{} ({cron}, after {delay:?})", self.name),
+        }
+    }
 }
 
 impl QuartzJob {
@@ -184,18 +229,19 @@ mod tests {
               (1, 'saleOrderFeedJobTrigger', '0/15 * * * * ?', 0, TRUE)",
         )
         .await;
-        let order = row_of(&rows, "saleorder").unwrap();
+        let row_of = |job| rows_of(&rows, job).map(|rows| rows.counts);
+        let order = row_of("saleorder").unwrap();
         assert_eq!(order.cron.as_deref(), Some("0/15 * * * * ?"));
         assert_eq!(
             (order.enabled, order.start_delay),
             (true, Some(Duration::ZERO))
         );
-        let customer = row_of(&rows, "customer").unwrap();
+        let customer = row_of("customer").unwrap();
         let delay = Some(Duration::from_secs(5));
         assert_eq!((customer.enabled, customer.start_delay), (false, delay));
-        let lab = row_of(&rows, "lab").unwrap();
+        let lab = row_of("lab").unwrap();
         assert!(!lab.enabled && lab.cron.is_none() && lab.start_delay.is_none());
-        assert!(row_of(&rows, "drug").is_none());
+        assert!(row_of("drug").is_none());
     }
 
     #[tokio::test]

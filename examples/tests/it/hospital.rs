@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod damage;
+mod own;
 mod program;
 mod run;
 
@@ -107,6 +108,24 @@ async fn all_agree_when_each_system_was_killed_in_turn() {
     }
 }
 
+#[tokio::test]
+async fn all_agree_whichever_system_was_down() {
+    let _alone = one_at_a_time().await;
+    for (system, name) in [("lab", "lab"), ("emr", "EMR"), ("imaging", "imaging")] {
+        let run = Run::start(&["--load", "60", "--break", system]);
+        let finished = run.until_it_ends();
+        finished.assert_agrees(60);
+        for said in ["is down; ", "comes back; "] {
+            let said = format!("the {name} {said}");
+            let mut lines = finished.stdout.iter();
+            assert!(
+                lines.any(|line| line.starts_with(&said)),
+                "{said}: {finished:#?}"
+            );
+        }
+    }
+}
+
 /// The ERP refuses some, a person approves of them in the console, and they are tried again.
 #[tokio::test]
 async fn all_agree_once_refused_sales_are_approved_of_in_the_console() {
@@ -176,10 +195,11 @@ async fn all_agree_on_postgres() {
 }
 
 /// What is said of rows that are bad in each of the ways below.
-const WHY: [&str; 7] = [
+const WHY: [&str; 8] = [
     "the uuid",
     "the name is empty",
     "is negative",
+    "is too high",
     "the price \"cheap\" is none",
     "2 fields, and not 4",
     "not UTF-8",
@@ -204,9 +224,10 @@ fn drugs(rows: usize) -> (Vec<u8>, Vec<usize>) {
             0 => format!("no-uuid-{row},Drug {row},Tablet,1.00").into_bytes(),
             1 => format!("{uuid},,Tablet,1.00").into_bytes(),
             2 => format!("{uuid},Drug {row},Tablet,-1.00").into_bytes(),
-            3 => format!("{uuid},Drug {row},Tablet,cheap").into_bytes(),
-            4 => format!("{uuid},Drug {row}").into_bytes(),
-            5 => [
+            3 => format!("{uuid},Drug {row},Tablet,99999999999.00").into_bytes(),
+            4 => format!("{uuid},Drug {row},Tablet,cheap").into_bytes(),
+            5 => format!("{uuid},Drug {row}").into_bytes(),
+            6 => [
                 uuid.to_string().as_bytes(),
                 b",Comprim\xe9,Tablet,1.00".as_slice(),
             ]

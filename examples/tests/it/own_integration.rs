@@ -21,7 +21,7 @@ use crate::programs::{PATIENCE, Program};
 const NOBODY: &str = "http://127.0.0.1:9/openmrs/ws/atomfeed/patient/recent";
 
 /// Starts it by `env`, which becomes it, with who signs in in its environment.
-fn start(feed: &str, database: &str) -> Program {
+pub(crate) fn start(feed: &str, database: &str) -> Program {
     let user = format!("ATOMFEED_USER={USER}");
     let password = format!("ATOMFEED_PASSWORD={PASSWORD}");
     by_env(&[&user, &password], feed, database)

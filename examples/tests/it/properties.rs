@@ -133,7 +133,10 @@ macro_rules! schedules_of_the_table {
                 (1, 'openMRSEncounterFeedJob', TRUE, '0/15 * * * * ?', 0),
                 (2, 'openMRSEncounterFailedFeedJob', FALSE, '0/20 * * * * ?', 0),
                 (3, 'customerFeedJobTrigger', TRUE, '0/10 * * * * ?', 5000),
-                (4, 'openerpDrugFeedQuartzJobTrigger', FALSE, '0/10 * * * * ?', 0)";
+                (4, 'openerpDrugFeedQuartzJobTrigger', FALSE, '0/10 * * * * ?', 0),
+                (5, 'openerpLabTestFeedJobTrigger', FALSE, '0/10 * * * * ?', 0),
+                (6, 'openerpLabPanelFeedJobTrigger', TRUE, '0/25 * * * * ?', 0),
+                (7, 'openerpRadiologyTestFeedJobTrigger', TRUE, '0/25 * * * * ?', 0)";
             pool.execute(insert).await.unwrap();
             assert_has(
                 &plan(PACS, &tables),
@@ -153,7 +156,13 @@ macro_rules! schedules_of_the_table {
                     "job drug: http://127.0.0.1:8050/openmrs/ws/atomfeed/drug/recent, does not \
                      run: openerpDrugFeedQuartzJobTrigger is not enabled in quartz_cron_scheduler",
                     "job lab: http://127.0.0.1:8050/openmrs/ws/atomfeed/lab/recent, \
+                     0/25 * * * * ? (from quartz_cron_scheduler, openerpLabPanelFeedJobTrigger; not by \
+                     openerpLabTestFeedJobTrigger (not enabled) of the same feed)",
+                    "job saleable: http://127.0.0.1:8050/openmrs/ws/atomfeed/saleable/recent, \
                      0 * * * * ? (from --cron), beginning 60s after the start",
+                    "not used: openMRSEncounterFailedFeedJob in quartz_cron_scheduler: what is parked is tried \
+                     again after each reading, and takes its own time",
+                    "not used: openMRSEncounterFeedJob in quartz_cron_scheduler: no feed of this file is called so",
                 ],
             );
             let ours = format!(

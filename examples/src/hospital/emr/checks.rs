@@ -1,6 +1,22 @@
 //! What a document must say, and must not: it goes to every other system, of which one would refuse it, or spoil
 //! it, where nobody looks.
 
+/// The most characters of a name, or of what describes something: with all of them, what is told of an order is
+/// far from the longest message that a PACS takes.
+const LONGEST_TEXT: usize = 1_000;
+
+/// The most characters of a number by which others find something: an index of theirs has room for it.
+const LONGEST_NUMBER: usize = 255;
+
+/// The highest price, in paise. Nothing costs more, and the ERP can add up what is sold.
+const DEAREST: i64 = 100_000_000_000;
+
+/// A number by which others find something.
+pub(super) fn number(what: &str, text: &str) -> Result<(), String> {
+    filled(what, text)?;
+    at_most(LONGEST_NUMBER, what, text)
+}
+
 /// A text of one line that says something.
 pub(super) fn filled(what: &str, text: &str) -> Result<(), String> {
     match text.trim().is_empty() {
@@ -9,7 +25,7 @@ pub(super) fn filled(what: &str, text: &str) -> Result<(), String> {
     }
 }
 
-/// A text of one line, or none.
+/// A text of one line, and not too long, or none.
 pub(super) fn one_line(what: &str, text: &str) -> Result<(), String> {
     let is_no_text = |found: &char| found.is_control() || matches!(*found, '\u{2028}' | '\u{2029}');
     match text.chars().find(is_no_text) {
@@ -18,17 +34,31 @@ pub(super) fn one_line(what: &str, text: &str) -> Result<(), String> {
             shown(text),
             u32::from(found)
         )),
-        None => Ok(()),
+        None => at_most(LONGEST_TEXT, what, text),
+    }
+}
+
+fn at_most(longest: usize, what: &str, text: &str) -> Result<(), String> {
+    match text.chars().count() {
+        length if length > longest => Err(format!(
+            "the {what} {} has {length} characters: give {longest} at most",
+            shown(text)
+        )),
+        _ => Ok(()),
     }
 }
 
 /// A price in paise.
 pub(super) fn price(paise: i64) -> Result<(), String> {
-    match paise < 0 {
-        true => Err(format!(
+    match paise {
+        ..0 => Err(format!(
             "the price {paise} is negative: give paise, 0 or more"
         )),
-        false => Ok(()),
+        0..=DEAREST => Ok(()),
+        _ => Err(format!(
+            "the price, {paise} in paise, is too high for an ERP: give {DEAREST} at most, {} rupees",
+            DEAREST / 100
+        )),
     }
 }
 
@@ -86,6 +116,20 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_text_is_not_too_long() {
+        for (check, longest) in [
+            (one_line as fn(&str, &str) -> _, LONGEST_TEXT),
+            (filled, LONGEST_TEXT),
+            (number, LONGEST_NUMBER),
+        ] {
+            assert_eq!(check("name", &"आ".repeat(longest)), Ok(()));
+            let why = check("name", &"आ".repeat(longest + 1)).unwrap_err();
+            assert!(why.contains(&format!("give {longest} at most")), "{why}");
+        }
+        assert_eq!(number("name", " "), Err("the name is empty".to_owned()));
+    }
+
     #[tokio::test]
     async fn a_patient_who_says_too_little_or_too_much_is_refused() {
         for database in databases("patient_checks") {
@@ -102,6 +146,8 @@ mod tests {
                 (of(|it| it.gender.clear()), "the gender \"\" is none"),
                 (of(|it| it.gender = "f".to_owned()), "give F, M or O"),
                 (of(|it| it.village.push('\n')), "the village"),
+                (of(|it| it.identifier = "7".repeat(256)), "give 255 at"),
+                (of(|it| it.name = "a".repeat(1_001)), "give 1000 at"),
             ] {
                 is_refused(&emr, &patient, why).await;
             }
@@ -127,11 +173,20 @@ mod tests {
             members: Vec::new(),
         };
         let (empty, spread) = (String::new(), "a\nb".to_owned());
+        let long = "a".repeat(1_001);
         for (name, form, price, why) in [
             (&empty, &empty, 1, "the name is empty"),
             (&spread, &empty, 1, "the name \"a\\nb\" has"),
             (&drug.name, &spread, 1, "\"a\\nb\" has"),
+            (&long, &empty, 1, "has 1001 characters"),
+            (&drug.name, &long, 1, "has 1001 characters"),
             (&drug.name, &empty, -1, "the price -1 is negative"),
+            (
+                &drug.name,
+                &empty,
+                DEAREST + 1,
+                "100000000001 in paise, is too high",
+            ),
         ] {
             let drug = Drug {
                 name: name.clone(),
@@ -148,8 +203,18 @@ mod tests {
             };
             is_refused(&emr, &test, why).await;
         }
-        assert!(emr.client.put_drug(&drug).await.unwrap());
-        assert!(emr.client.put_lab_test(&test).await.unwrap());
+        for price in [0, DEAREST] {
+            let drug = Drug {
+                price,
+                ..drug.clone()
+            };
+            let test = LabTest {
+                price,
+                ..test.clone()
+            };
+            assert!(emr.client.put_drug(&drug).await.unwrap());
+            assert!(emr.client.put_lab_test(&test).await.unwrap());
+        }
     }
 
     #[tokio::test]
@@ -163,9 +228,18 @@ mod tests {
         };
         for (seen, why) in [
             (of(|it| it.quantity = 0), "is of 0"),
+            (of(|it| it.quantity = 1_000_001), "give 1 to 1000000"),
             (of(|it| it.order_number.clear()), "order number is empty"),
             (of(|it| it.concept.name.clear()), "name of what is ordered"),
             (of(|it| it.concept.name.push('\r')), "U+000D"),
+            (
+                of(|it| it.order_number = "7".repeat(256)),
+                "give 255 at most",
+            ),
+            (
+                of(|it| it.concept.name = "a".repeat(70_000)),
+                "has 70000 characters",
+            ),
         ] {
             is_refused(&emr, &seen, why).await;
             let named = seen.orders[1].uuid.to_string();

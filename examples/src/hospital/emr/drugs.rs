@@ -7,6 +7,11 @@ use super::resources::Kept;
 use crate::hospital::documents::Drug;
 use crate::hospital::{Field, Sql};
 
+/// Notes what it costs, unless it has cost that already.
+const NOTE_PRICE: &str =
+    "INSERT INTO prices (uuid, price) SELECT uuid, price FROM drugs WHERE uuid = $1
+    ON CONFLICT (uuid, price) DO NOTHING";
+
 #[async_trait]
 impl Kept for Drug {
     const NAME: &'static str = "drug";
@@ -35,6 +40,8 @@ impl Kept for Drug {
     }
 
     async fn save<C: Sql + ?Sized>(&self, conn: &mut C) -> Result<bool, Refusal> {
+        // What it cost before, too: nothing was noted by those who made the table without that of prices.
+        conn.run(NOTE_PRICE, &[self.uuid.into()]).await?;
         let upsert = "INSERT INTO drugs (uuid, name, form, price) VALUES ($1, $2, $3, $4)
             ON CONFLICT (uuid) DO UPDATE SET name = excluded.name, form = excluded.form,
                 price = excluded.price
@@ -46,6 +53,48 @@ impl Kept for Drug {
             self.form.as_str().into(),
             self.price.into(),
         ];
-        Ok(conn.run(upsert, &values).await? > 0)
+        let is_changed = conn.run(upsert, &values).await? > 0;
+        conn.run(NOTE_PRICE, &[self.uuid.into()]).await?;
+        Ok(is_changed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::hospital::emr::testing::{TestEmr, databases};
+
+    async fn prices(emr: &TestEmr) -> [i64; 3] {
+        let select =
+            "SELECT COUNT(*), COALESCE(MIN(price), 0), COALESCE(MAX(price), 0) FROM prices";
+        let row = emr.row(select, &[]).await;
+        [0, 1, 2].map(|column| row[column].number())
+    }
+
+    #[tokio::test]
+    async fn all_that_a_drug_has_cost_is_kept() {
+        for database in databases("drug_prices") {
+            let emr = TestEmr::on(&database).await;
+            let mut drug = Drug {
+                uuid: Uuid::from_u128(7),
+                name: "Paracetamol 500mg".to_owned(),
+                form: "Tablet".to_owned(),
+                price: 1250,
+            };
+            emr.client.put_drug(&drug).await.unwrap();
+            drug.name = "Paracetamol 650mg".to_owned();
+            emr.client.put_drug(&drug).await.unwrap();
+            assert_eq!(prices(&emr).await, [1, 1250, 1250]);
+            // As where it was put before there was such a table.
+            emr.run("DELETE FROM prices", &[]).await;
+            drug.price = 1300;
+            emr.client.put_drug(&drug).await.unwrap();
+            assert_eq!(prices(&emr).await, [2, 1250, 1300]);
+            drug.price = 1250;
+            emr.client.put_drug(&drug).await.unwrap();
+            assert_eq!(prices(&emr).await, [2, 1250, 1300]);
+        }
     }
 }

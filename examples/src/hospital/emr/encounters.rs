@@ -63,6 +63,7 @@ impl Kept for Encounter {
                 return Err(Refusal::new(StatusCode::CONFLICT, why));
             }
             orders::check_change(&before, self, conn).await?;
+            orders::note_renamed(&before, self, conn).await?;
         }
         let update = "UPDATE encounters SET patient_uuid = $2, encounter_datetime = $3
             WHERE uuid = $1";

@@ -7,6 +7,11 @@ use super::resources::{Kept, parsed};
 use crate::hospital::documents::LabTest;
 use crate::hospital::{Field, Sql};
 
+/// Notes what it costs, unless it has cost that already.
+const NOTE_PRICE: &str =
+    "INSERT INTO prices (uuid, price) SELECT uuid, price FROM lab_tests WHERE uuid = $1
+    ON CONFLICT (uuid, price) DO NOTHING";
+
 #[async_trait]
 impl Kept for LabTest {
     const NAME: &'static str = "labtest";
@@ -40,6 +45,8 @@ impl Kept for LabTest {
     }
 
     async fn save<C: Sql + ?Sized>(&self, conn: &mut C) -> Result<bool, Refusal> {
+        // What it cost before, too: nothing was noted by those who made the table without that of prices.
+        conn.run(NOTE_PRICE, &[self.uuid.into()]).await?;
         let upsert = "INSERT INTO lab_tests (uuid, name, unit, price, members)
             VALUES ($1, $2, $3, $4, $5)
             ON CONFLICT (uuid) DO UPDATE SET name = excluded.name, unit = excluded.unit,
@@ -54,7 +61,9 @@ impl Kept for LabTest {
             self.price.into(),
             members.join(",").into(),
         ];
-        Ok(conn.run(upsert, &values).await? > 0)
+        let is_changed = conn.run(upsert, &values).await? > 0;
+        conn.run(NOTE_PRICE, &[self.uuid.into()]).await?;
+        Ok(is_changed)
     }
 }
 

@@ -9,10 +9,13 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::answer::Refusal;
-use super::checks::filled;
+use super::checks::{filled, number};
 use super::resources::{Kept, parsed};
-use crate::hospital::documents::{Concept, Encounter, LabTest, Order, OrderAction};
+use crate::hospital::documents::{Concept, Encounter, LabTest, Order, OrderAction, OrderKind};
 use crate::hospital::{Field, Sql};
+
+/// The most that an order is of: nobody orders more, and an ERP takes it.
+const MOST: i64 = 1_000_000;
 
 /// The orders of an encounter, oldest first.
 pub(super) async fn load<C: Sql + ?Sized>(
@@ -31,11 +34,11 @@ pub(super) fn check(orders: &[Order]) -> Result<(), String> {
     for order in orders {
         let uuid = order.uuid;
         let of_it = |why: String| format!("order {uuid}: {why}");
-        filled("order number", &order.order_number).map_err(of_it)?;
+        number("order number", &order.order_number).map_err(of_it)?;
         filled("name of what is ordered", &order.concept.name).map_err(of_it)?;
-        if order.quantity < 1 {
+        if !(1..=MOST).contains(&order.quantity) {
             return Err(format!(
-                "order {uuid} is of {}: give 1 or more",
+                "order {uuid} is of {}: give 1 to {MOST}",
                 order.quantity
             ));
         }
@@ -80,13 +83,31 @@ pub(super) async fn check_change<C: Sql + ?Sized>(
             Some(is) => match tested.get(&was.uuid) {
                 None => continue,
                 Some(tests) if restores(was, is, tests, conn).await? => continue,
-                Some(_) => "has results, and can be neither changed nor cancelled any more: send it as \
-                            it was, and add another"
-                    .to_owned(),
+                Some(_) => format!(
+                    "has results, and can be neither changed nor cancelled any more: send it as it was for \
+                     them, with the quantity {}, and add another",
+                    was.quantity
+                ),
             },
         };
         let why = format!("order {} ({}) {why}", was.uuid, was.order_number);
         return Err(Refusal::new(StatusCode::CONFLICT, why));
+    }
+    Ok(())
+}
+
+/// Notes the services that no order is of any more under the name that it had: the ERP may keep that name.
+pub(super) async fn note_renamed<C: Sql + ?Sized>(
+    before: &Encounter,
+    after: &Encounter,
+    conn: &mut C,
+) -> sqlx::Result<()> {
+    let note = "INSERT INTO renamed_services (uuid) VALUES ($1) ON CONFLICT (uuid) DO NOTHING";
+    let were = before.orders.iter();
+    for was in were.filter(|order| order.kind == OrderKind::Service) {
+        if !after.orders.iter().any(|is| is.concept == was.concept) {
+            conn.run(note, &[was.concept.uuid.into()]).await?;
+        }
     }
     Ok(())
 }
@@ -181,7 +202,6 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::hospital::documents::{OrderAction, OrderKind};
 
     #[test]
     fn columns_have_the_words_of_the_documents() {

@@ -2,7 +2,7 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use super::answer::Refusal;
-use super::checks::{filled, one_line, shown};
+use super::checks::{filled, number, one_line, shown};
 use super::resources::{Kept, parsed};
 use crate::hospital::documents::Patient;
 use crate::hospital::{Field, Sql};
@@ -18,7 +18,7 @@ impl Kept for Patient {
     }
 
     fn check(&self) -> Result<(), String> {
-        filled("identifier", &self.identifier)?;
+        number("identifier", &self.identifier)?;
         filled("name", &self.name)?;
         one_line("village", &self.village)?;
         match self.gender.as_str() {

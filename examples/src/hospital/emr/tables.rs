@@ -19,6 +19,11 @@ pub(super) const TABLES: &[&str] = &[
         unit TEXT NOT NULL,
         price BIGINT NOT NULL,
         members TEXT NOT NULL)",
+    // All that a drug or a test has cost so far.
+    "CREATE TABLE IF NOT EXISTS prices (
+        uuid TEXT NOT NULL,
+        price BIGINT NOT NULL,
+        PRIMARY KEY (uuid, price))",
     "CREATE TABLE IF NOT EXISTS encounters (
         uuid TEXT NOT NULL PRIMARY KEY,
         patient_uuid TEXT NOT NULL,
@@ -34,6 +39,8 @@ pub(super) const TABLES: &[&str] = &[
         concept_name TEXT NOT NULL,
         quantity BIGINT NOT NULL)",
     "CREATE INDEX IF NOT EXISTS orders_of_encounter ON orders (encounter_uuid)",
+    // Services that an order was of, under a name that it has no more.
+    "CREATE TABLE IF NOT EXISTS renamed_services (uuid TEXT NOT NULL PRIMARY KEY)",
     "CREATE TABLE IF NOT EXISTS results (
         order_uuid TEXT NOT NULL,
         test_uuid TEXT NOT NULL,

@@ -6,6 +6,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::databases::{Databases, number};
+use super::process::STARTS_WITHIN;
 use super::supervisor::Supervisor;
 use crate::hospital::system::System;
 
@@ -32,7 +33,12 @@ pub(super) async fn kill_in_turn(
             continue;
         }
         say!("the {system} is killed; {put} of {events} events are put");
-        supervisor.kill(system).await;
+        if !supervisor.kill(system, STARTS_WITHIN).await {
+            say!(
+                "the {system} does not listen again after {STARTS_WITHIN:?}, and the day goes on without it: see \
+                 above why it does not start"
+            );
+        }
     }
 }
 

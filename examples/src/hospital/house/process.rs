@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::hospital::system::System;
 
 /// How long a system may take until it listens.
-const STARTS_WITHIN: Duration = Duration::from_secs(60);
+pub(super) const STARTS_WITHIN: Duration = Duration::from_secs(60);
 
 /// How long a system may take to end before it is killed.
 const ENDS_WITHIN: Duration = Duration::from_secs(20);

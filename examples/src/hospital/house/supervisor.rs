@@ -5,7 +5,7 @@ use std::time::Duration;
 use atomfeed_client::CancellationToken;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::process::{Process, Start, complain};
 use crate::hospital::system::System;
@@ -72,17 +72,18 @@ impl Supervisor {
         Ok(Some(all))
     }
 
-    /// Kills a system (SIGKILL), and waits until it listens again, or is down.
-    pub(super) async fn kill(&self, system: System) {
+    /// Kills a system (SIGKILL), and waits until it listens again, or is down; but only so long. Says whether it
+    /// was worth the wait.
+    pub(super) async fn kill(&self, system: System, patience: Duration) -> bool {
         let Some(supervised) = self.of(system) else {
-            return;
+            return true;
         };
         let mut state = supervised.state.clone();
         let before = state.borrow().pid;
         supervised.order(Order::Kill).await;
         let is_over = |now: &State| !now.is_wanted || (now.pid.is_some() && now.pid != before);
-        // Fails when the task has ended: then nobody waits.
-        let _ = state.wait_for(is_over).await;
+        // Ends as well when the task has ended: then nobody waits.
+        timeout(patience, state.wait_for(is_over)).await.is_ok()
     }
 
     /// Kills a system, which stays away.
@@ -223,8 +224,6 @@ mod tests {
 
     use std::path::Path;
 
-    use tokio::time::timeout;
-
     use super::*;
 
     /// How long anything may take before the test fails: less than a system may take to start.
@@ -262,9 +261,7 @@ mod tests {
         timeout(PATIENCE, state.changed()).await.unwrap().unwrap();
         assert!(supervisor.is_down(System::Erp));
         // Nor does anybody wait for it.
-        timeout(PATIENCE, supervisor.kill(System::Erp))
-            .await
-            .unwrap();
+        assert!(supervisor.kill(System::Erp, PATIENCE).await);
 
         supervisor.bring_back(System::Erp).await;
         let is_back = state.wait_for(|now| now.pid.is_some());
@@ -276,13 +273,23 @@ mod tests {
     async fn a_system_that_is_killed_comes_back_as_another_process() {
         let supervisor = started(start(System::Lab, LISTENS, Path::new(""))).await;
         let before = supervisor.pids();
-        timeout(PATIENCE, supervisor.kill(System::Lab))
-            .await
-            .unwrap();
+        assert!(supervisor.kill(System::Lab, PATIENCE).await);
         let after = supervisor.pids();
         assert_eq!((before.len(), after.len()), (1, 1));
         assert_ne!(before, after);
         supervisor.end().await;
+    }
+
+    #[tokio::test]
+    async fn who_cannot_be_started_again_is_not_waited_for_for_ever() {
+        let folder = tempfile::tempdir().unwrap();
+        let only_once = "if [ -e \"$0\" ]; then exit 1; fi; touch \"$0\"; \
+                         echo listening on nothing; exec cat";
+        let file = folder.path().join("started");
+        let supervisor = started(start(System::Lab, only_once, &file)).await;
+        let kill = supervisor.kill(System::Lab, Duration::from_millis(10));
+        assert!(!timeout(PATIENCE, kill).await.unwrap());
+        timeout(PATIENCE, supervisor.end()).await.unwrap();
     }
 
     #[tokio::test]

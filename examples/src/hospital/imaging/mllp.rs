@@ -113,13 +113,23 @@ impl Sender {
     /// # Errors
     ///
     /// Permanent when it is refused (AE, AR, and CE or CR of the enhanced mode), with what the acknowledgement
-    /// says. Transient when no acknowledgement comes, or none after CA: it is not known then whether the message
+    /// says; and when it is longer than [`LONGEST`]: it is not sent then, since who hangs up on it would do so
+    /// each time. Transient when no acknowledgement comes, or none after CA: it is not known then whether the message
     /// has arrived, or what has become of it, and it is to be sent again as it is.
     ///
     /// # Cancel safety
     ///
     /// When the future is dropped, the message may have arrived or not.
     pub async fn send(&self, message: &Outgoing) -> Result<(), WorkerError> {
+        let length = message.text().len();
+        if length > LONGEST {
+            return Err(WorkerError::new(format!(
+                "message {} is not sent to the PACS at {}: it has {length} bytes, and a PACS takes {LONGEST} at \
+                 most; shorten in the EMR what it says, such as a name, and try again",
+                message.id(),
+                self.address
+            )));
+        }
         let answer = self.exchange(message).await.map_err(|error| {
             WorkerError::transient(format!(
                 "the PACS at {} does not acknowledge message {}: {error}; it is sent again",

@@ -154,8 +154,8 @@ impl<'a> Wanted<'a> {
         };
         WorkerError::new(format!(
             "order {} ({}) of encounter {} has its result in the lab, and cannot be {done} any more: put it \
-             back in the EMR as it was and have this event tried again, or discard the event, and the result \
-             stands; order anew what else is wanted",
+             back in the EMR as it was, with the quantity that it has there now, and have this event tried \
+             again, or discard the event, and the result stands; order anew what else is wanted",
             self.number(),
             self.row[UUID].text(),
             encounter.uuid

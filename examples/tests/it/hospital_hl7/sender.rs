@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use atomfeed_client::{Handled, PreparingWorker};
 use atomfeed_examples::hospital::documents::{OrderAction, OrderKind, Patient};
-use atomfeed_examples::hospital::imaging::messages::Outgoing;
-use atomfeed_examples::hospital::imaging::mllp::Sender;
+use atomfeed_examples::hospital::imaging::messages::{OrderControl, Outgoing};
+use atomfeed_examples::hospital::imaging::mllp::{LONGEST, Sender};
 use sqlx::SqliteConnection;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpSocket};
@@ -158,6 +158,29 @@ async fn what_nobody_acknowledges_is_transient() {
     let error = Sender::new(&nobody).send(&message(1)).await.unwrap_err();
     assert!(error.is_transient(), "{error}");
     assert!(error.to_string().contains(&nobody), "{error}");
+}
+
+/// It would be sent again and again, with all that stands behind it waiting.
+#[tokio::test]
+async fn what_is_too_long_for_a_pacs_is_permanent_and_not_sent() {
+    let pacs = Pacs::start(|id| vec![acknowledgement("AA", id, "")]).await;
+    let sender = Sender::new(&pacs.address).with_patience(PATIENCE);
+    let at = "2024-03-01T08:01:02Z".parse().unwrap();
+    let named = |length| {
+        let order = order(1, OrderAction::New, &"a".repeat(length));
+        Outgoing::order(OrderControl::New, &order, &patient("Asha Verma"), at, "")
+    };
+    let rest = named(1).text().len() - 1;
+    let error = sender.send(&named(LONGEST - rest + 1)).await.unwrap_err();
+    assert!(!error.is_transient(), "{error}");
+    let said = error.to_string();
+    assert!(
+        said.contains("65537 bytes") && said.contains("try again"),
+        "{said}"
+    );
+    let longest = named(LONGEST - rest);
+    sender.send(&longest).await.unwrap();
+    assert_eq!(pacs.ids(), [longest.id()]);
 }
 
 #[tokio::test]

@@ -59,19 +59,21 @@ fn each_bad_row_is_left_out_with_its_line_and_reason() {
         format!("{}, ,Tablet,1.00\n", uuid(3)),
         format!("{},Drug,Tablet,-1.00\n", uuid(4)),
         format!("{},Drug,Tablet,1.001\n", uuid(5)),
+        format!("{},Drug,Tablet,1000000000.01\n", uuid(5)),
         good(1),
         good(6),
     ];
     let (drugs, left_out) = taken(&rows.concat());
     assert_eq!(drugs, [1, 6]);
     let lines: Vec<u64> = left_out.iter().map(|(line, _)| *line).collect();
-    assert_eq!(lines, [3, 4, 5, 6, 7, 8]);
+    assert_eq!(lines, [3, 4, 5, 6, 7, 8, 9]);
     let reasons = [
         "it has 3 fields",
         "the uuid \"no-uuid\" is none",
         "the name is empty",
         "the price \"-1.00\" is negative",
         "the price \"1.001\" has more than two decimals",
+        "the price, 100000000001 in paise, is too high",
         "is that of line 2, too",
     ];
     for ((_, reason), expected) in left_out.iter().zip(reasons) {

@@ -172,6 +172,31 @@ async fn an_order_with_results_stays_as_it_is() {
     }
 }
 
+#[tokio::test]
+async fn a_service_that_had_another_name_is_noted() {
+    for database in databases("encounter_service") {
+        let emr = TestEmr::on(&database).await;
+        emr.client.put_patient(&patient(1)).await.unwrap();
+        let mut seen = encounter(5, 1);
+        seen.orders[0].kind = OrderKind::Service;
+        let mut noted = Vec::new();
+        for (order, name, is_noted) in [
+            (0, "Consultation", 0),
+            (1, "Paracetamol 650mg", 0),
+            (0, "Consultation, long", 1),
+            (0, "Consultation", 1),
+        ] {
+            seen.orders[order].concept.name = name.to_owned();
+            assert!(emr.client.put_encounter(&seen).await.unwrap());
+            let select = "SELECT COUNT(*), COALESCE(MIN(uuid), '') FROM renamed_services";
+            noted = emr.row(select, &[]).await;
+            assert_eq!(noted[0].number(), is_noted, "{name}");
+        }
+        let service = seen.orders[0].concept.uuid.to_string();
+        assert_eq!(noted[1].text(), service);
+    }
+}
+
 /// As if the lab had found something for each of these tests, of the first order.
 async fn give_results(emr: &TestEmr, seen: &Encounter, tests: &[Uuid]) {
     emr.run("DELETE FROM results", &[]).await;
@@ -202,6 +227,9 @@ async fn an_order_may_become_again_what_its_results_are_of() {
             first.concept.uuid = concept.unwrap_or(first.concept.uuid);
             let tests = concept.map_or(vec![first.concept.uuid], |_| members.to_vec());
             emr.client.put_encounter(&seen).await.unwrap();
+            // It becomes three as it is changed, and then stays so.
+            let of_one = seen.clone();
+            seen.orders[0].quantity = 3;
             let mut cancelled = seen.clone();
             cancelled.orders[0].action = OrderAction::Discontinue;
             let mut changed = seen.clone();
@@ -214,6 +242,7 @@ async fn an_order_may_become_again_what_its_results_are_of() {
                 let mut more = seen.clone();
                 more.orders[0].quantity += 1;
                 is_refused(&emr, &more, &["has results"]).await;
+                is_refused(&emr, &of_one, &["with the quantity 3"]).await;
                 let mut one_member = seen.clone();
                 one_member.orders[0].concept.uuid = members[0];
                 is_refused(&emr, &one_member, &["has results"]).await;

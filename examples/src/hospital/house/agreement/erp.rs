@@ -55,13 +55,16 @@ pub(super) const PRODUCTS: Comparison = Comparison {
     ],
 };
 
-/// They have a price in the ERP alone.
+/// They have a price in the ERP alone. One that was ordered under several names keeps there the one that came first,
+/// and nobody can tell which that was.
 pub(super) const SERVICES: Comparison = Comparison {
     what: "services",
     between: ["EMR", "ERP"],
     columns: &["code", "name"],
     selects: [
-        "SELECT DISTINCT concept_uuid, concept_name FROM orders WHERE kind = 'service'",
+        "SELECT concept_uuid, CASE WHEN COUNT(DISTINCT concept_name) = 1
+         AND concept_uuid NOT IN (SELECT uuid FROM renamed_services) THEN MIN(concept_name) END
+        FROM orders WHERE kind = 'service' GROUP BY concept_uuid",
         PRODUCTS.selects[1],
     ],
 };
@@ -80,9 +83,9 @@ pub(super) const ORDERS: Comparison = Comparison {
     ],
 };
 
-/// A line costs what the product did when it was written. So it costs what the EMR says as long as the EMR has
-/// told of the drug or test only once: where it has told of it again, the price may have been another, and it is
-/// not compared; nor is that of a service.
+/// A line costs what the product did when it was written. So it costs what the EMR says as long as the drug or test
+/// has never cost anything else: else the line may be from before or after, and its price is not compared; nor is
+/// that of a service.
 pub(super) const LINES: Comparison = Comparison {
     what: "sale order lines",
     between: ["EMR", "ERP"],
@@ -98,12 +101,8 @@ pub(super) const LINES: Comparison = Comparison {
         "SELECT o.uuid, o.encounter_uuid, e.patient_uuid, o.concept_uuid,
          CASE WHEN o.action = 'DISCONTINUE' THEN 0 ELSE o.quantity END, once.price
         FROM orders o JOIN encounters e ON e.uuid = o.encounter_uuid
-        LEFT JOIN (SELECT uuid, MIN(price) AS price FROM (
-            SELECT d.uuid, d.price FROM drugs d JOIN event_records r
-             ON r.object = '/openmrs/ws/rest/v1/drug/' || d.uuid || '?v=full'
-            UNION ALL SELECT t.uuid, t.price FROM lab_tests t JOIN event_records r
-             ON r.object = '/openmrs/ws/rest/v1/labtest/' || t.uuid || '?v=full') told
-         GROUP BY uuid HAVING COUNT(*) = 1) once ON once.uuid = o.concept_uuid
+        LEFT JOIN (SELECT uuid, MIN(price) AS price FROM prices GROUP BY uuid HAVING COUNT(*) = 1) once
+         ON once.uuid = o.concept_uuid
         WHERE o.kind <> 'radiology'",
         "SELECT COALESCE(l.x_external_ref, 'id ' || CAST(l.id AS TEXT) || ', without a reference'),
          o.client_order_ref, c.ref, p.default_code, l.product_uom_qty, l.price_unit

@@ -84,7 +84,7 @@ fn what_was_cancelled_may_be_missing_no_more_than_what_was_not() {
     assert_eq!(all(&erp::LINES.of(sales, Rows::new())), expected);
 
     let studies = made_up(&[
-        &["ORD-1", "?", "?", "?", "?", "?", "c1", "Chest X-ray", "CA"],
+        &["ORD-1", "?", "?", "?", "?", "?", "?", "?", "CA"],
         &[
             "ORD-2",
             "GAN1",

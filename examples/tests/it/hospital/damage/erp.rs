@@ -100,6 +100,18 @@ impl Damages {
         let spoilt = self.databases.text("erp", select).await;
         self.spoil(&SERVICES, &spoilt, &[("name", "name", "'wrong'")])
             .await;
+        // The ERP has one name of a service, whichever came first.
+        let select = "SELECT MIN(uuid) FROM orders WHERE kind = 'service' GROUP BY concept_uuid
+            HAVING COUNT(*) > 1 ORDER BY concept_uuid DESC";
+        let [order, renamed] = self.databases.some("emr", select).await;
+        let update = format!("UPDATE orders SET concept_name = 'other' WHERE uuid = '{order}'");
+        self.databases.change("emr", &update).await;
+        let of_it = format!("SELECT concept_uuid FROM orders WHERE uuid = '{renamed}'");
+        let insert = format!("INSERT INTO renamed_services (uuid) {of_it}");
+        self.databases.change("emr", &insert).await;
+        let update =
+            format!("UPDATE orders SET concept_name = 'other' WHERE concept_uuid = ({of_it})");
+        assert!(self.databases.run("emr", &update).await > 1);
     }
 
     pub(super) async fn of_sales(&mut self) {
@@ -120,6 +132,7 @@ impl Damages {
         let total = ("total", total.to_string(), (total + 1).to_string());
         self.said.push(TOTALS.different(&dearer, &[total]));
 
+        self.sell_a_test_for_more().await;
         let to = self.other(&moved, &cancelled).await;
         self.move_line(&moved, &to).await;
 
@@ -132,6 +145,27 @@ impl Damages {
         self.cancel("uuid", &line).await;
         self.lose(&LINES, &line).await;
         self.add_up(&SALES.is(&cancelled)).await;
+    }
+
+    /// Of a test that the EMR has told of again, with another name and not with another price.
+    async fn sell_a_test_for_more(&mut self) {
+        let select = "SELECT uuid FROM lab_tests WHERE name LIKE '%, method %'";
+        let renamed = self.databases.texts("emr", select).await;
+        let select = format!(
+            "SELECT x_external_ref FROM sale_order_line WHERE product_id IN
+                (SELECT id FROM product_product WHERE default_code IN ('{}')) ORDER BY 1",
+            renamed.join("', '")
+        );
+        let line = self.databases.text("erp", &select).await;
+        let select = format!(
+            "SELECT client_order_ref FROM sale_order WHERE id =
+                (SELECT order_id FROM sale_order_line WHERE {})",
+            LINES.is(&line)
+        );
+        let order = self.databases.text("erp", &select).await;
+        let dearer = [("price", "price_unit", "price_unit + 1")];
+        self.spoil(&LINES, &line, &dearer).await;
+        self.add_up(&SALES.is(&order)).await;
     }
 
     /// The lines of a sale order.

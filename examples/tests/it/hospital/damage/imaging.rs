@@ -30,6 +30,10 @@ impl Damages {
         self.spoil(&STUDIES, &spoilt, &columns).await;
 
         self.cancel("order_number", &kept).await;
+        // Of what, was said before.
+        let update =
+            format!("UPDATE orders SET concept_uuid = 'other' WHERE order_number = '{kept}'");
+        self.databases.change("emr", &update).await;
         let state = ("state", "CA".to_owned(), "NW or XO".to_owned());
         self.said.push(STUDIES.different(&kept, &[state]));
         self.cancel("order_number", &cancelled).await;
