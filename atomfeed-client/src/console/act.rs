@@ -24,6 +24,9 @@ const OURS: TimeDelta = TimeDelta::hours(24);
 pub(super) const NO_RETRIES: &str = "the program that runs this feed counts no retries in its tables: it tries again what is \
                           parked whenever it does, and there is nothing here to set";
 
+/// How long a reason may be, in bytes.
+pub(super) const LONGEST_WHY: usize = 10_000;
+
 /// How much a content may weigh.
 pub(super) const LARGEST_CONTENT: usize = 16 << 20;
 
@@ -163,10 +166,16 @@ impl Desk {
                 wish.feed_uri
             )));
         }
+        let is_exclusive = |kind| matches!(kind, ActionKind::Edit | ActionKind::Skip);
         let parked = match wish.failed_event_id {
             None => None,
             Some(id) => {
-                let parked = work.parked_event(id).await?;
+                let mut parked = work.parked_event(id).await?;
+                if let Some(there) = parked.as_ref().filter(|_| is_exclusive(wish.kind)) {
+                    // Of two who ask at once, the second one sees what the first has asked, and done.
+                    work.hold(there).await?;
+                    parked = work.parked_event(id).await?;
+                }
                 let parked = parked.filter(|parked| *parked.event.feed_uri() == wish.feed_uri);
                 Some(parked.ok_or(Unasked::Gone)?)
             }
@@ -176,10 +185,7 @@ impl Desk {
         {
             return Err(Unasked::Changed);
         }
-        let is_exclusive = |kind| matches!(kind, ActionKind::Edit | ActionKind::Skip);
         if let Some(parked) = parked.as_ref().filter(|_| is_exclusive(wish.kind)) {
-            // Locks it: of two who ask at once, the second one sees what the first has asked.
-            work.hold(parked).await?;
             let others = ActionQuery::newest(50).of_event(parked.id, &parked.event);
             let others = work.actions(&others).await?;
             let open = others
@@ -223,7 +229,7 @@ impl Desk {
         if wish.why.trim().is_empty() {
             return wrong("say why: it is written down beside what is done");
         }
-        if wish.why.len() > 10_000 || wish.detail.len() > LARGEST_CONTENT {
+        if wish.why.len() > LONGEST_WHY || wish.detail.len() > LARGEST_CONTENT {
             return wrong(
                 "that is too long to be kept: give a reason of 10,000 bytes, and a content of 16 MiB, at the most",
             );
@@ -361,7 +367,11 @@ impl Desk {
                 tracing::debug!(action = action.id, %why, "there is nothing left to do");
                 progress.then(ActionState::Failed, now, said)
             }
-            Err(why) => progress.then(ActionState::Failed, now, why.to_string()),
+            // It waits on for a consumer that can.
+            Err(why) => {
+                tracing::debug!(action = action.id, %why, "it is none of the console's");
+                return Ok(());
+            }
         };
         work.advance(action.id, ActionState::Waiting, &ended)
             .await?;

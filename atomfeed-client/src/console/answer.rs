@@ -11,7 +11,7 @@ use axum::http::header::{
     X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use axum::http::request::Parts;
-use axum::http::{HeaderName, HeaderValue, Response, StatusCode};
+use axum::http::{HeaderName, HeaderValue, Method, Response, StatusCode};
 use chrono::{DateTime, Utc};
 use url::form_urlencoded;
 
@@ -179,6 +179,11 @@ impl Desk {
             Ask::ManyAct => visit.many_act().await,
             Ask::ExportForm => visit.export_form().await,
             Ask::ExportAct => visit.export_act().await,
+            // HEAD (RFC 9110 §9.3.2) would write down that somebody has what nobody got.
+            Ask::Export if parts.method == Method::HEAD => {
+                let said = "an export is had by GET".to_owned();
+                Err(Ended::Refused(StatusCode::METHOD_NOT_ALLOWED, said))
+            }
             Ask::Export => visit.export().await,
             Ask::Markers => visit.markers().await,
             Ask::MarkerForm => visit.marker_form().await,

@@ -239,12 +239,14 @@ impl Visit<'_> {
             let said = "say of which feed: feedUri=…".to_owned();
             return Err(Ended::Refused(StatusCode::BAD_REQUEST, said));
         };
-        let mut work = self.system()?.look().await?;
+        let system = self.system()?;
         let query = FailedEventQuery::of(feed).limit(AT_ONCE);
         // What is wrong with the database is answered as ever, as far as it is seen in the beginning.
-        let first = work.failed_events(&query).await?;
-        let rest = stream::try_unfold(Some((work, query, first, "[")), |state| async move {
-            let Some((mut work, query, failed, before)) = state else {
+        let first = system.look().await?.failed_events(&query).await?;
+        let store = system.store().await?;
+        // No transaction stays open for as long as somebody takes to read.
+        let rest = stream::try_unfold(Some((store, query, first, "[")), |state| async move {
+            let Some((store, query, failed, before)) = state else {
                 return Ok::<_, StoreError>(None);
             };
             let mut part = String::new();
@@ -258,8 +260,8 @@ impl Visit<'_> {
                 return Ok(Some((part, None)));
             };
             let query = query.after(last.id);
-            let next = work.failed_events(&query).await?;
-            Ok(Some((part, Some((work, query, next, before)))))
+            let next = store.look().await?.failed_events(&query).await?;
+            Ok(Some((part, Some((store, query, next, before)))))
         });
         let body = Body::from_stream(rest);
         Ok(response(StatusCode::OK, "application/json", body))

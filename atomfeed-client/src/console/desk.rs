@@ -136,10 +136,7 @@ impl Desk {
             let uri = marker.feed_uri().clone();
             feed(&mut feeds, &uri).marker = Some(marker);
         }
-        // What one of ours said before it left a feed to another program says nothing of it now.
-        let statuses = work.statuses().await?.into_iter();
-        let heard = |status: &FeedStatus| !store.is_adopted() || !self.is_left(status);
-        for status in statuses.filter(heard) {
+        for status in work.statuses().await? {
             let uri = status.feed_uri.clone();
             feed(&mut feeds, &uri).status = Some(status);
         }

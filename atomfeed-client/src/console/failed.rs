@@ -9,8 +9,9 @@ use atomfeed_core::{ActionKind, ActionProgress, ActionState, FeedUri, NewAction}
 use axum::http::header::CONTENT_DISPOSITION;
 use axum::http::{HeaderValue, StatusCode};
 use chrono::{DateTime, Utc};
+use futures_util::future::join_all;
 
-use super::act::{NO_RETRIES, Unasked, Wish};
+use super::act::{LONGEST_WHY, NO_RETRIES, Unasked, Wish};
 use super::again::Again;
 use super::answer::{Answer, Ended, PAGE, Visit};
 use super::pages::{Asked, EventRow, FailedPage, FailedSection, FormPage, GroupRow};
@@ -38,10 +39,16 @@ impl Visit<'_> {
         let filter = self.filter()?;
         let before = self.before()?;
         let now = self.now();
+        let found = self.systems()?.into_iter().map(|system| {
+            let found = system.read(self.find(system, &filter, before, now));
+            async move { (system, found.await) }
+        });
         let (mut sections, mut feeds) = (Vec::new(), Vec::new());
-        for system in self.systems()? {
-            let found = self.find(system, &filter, before, now, &mut feeds);
-            let found = system.read(found).await;
+        for (system, found) in join_all(found).await {
+            let found = found.map(|(section, known)| {
+                feeds.extend(known);
+                section
+            });
             sections.push(found.unwrap_or_else(|error| FailedSection {
                 system: system.name().to_owned(),
                 away: Some(visible(&report(&error))),
@@ -92,15 +99,11 @@ impl Visit<'_> {
         filter: &FailureFilter,
         before: Option<i64>,
         now: DateTime<Utc>,
-        feeds: &mut Vec<String>,
-    ) -> Result<FailedSection, StoreError> {
+    ) -> Result<(FailedSection, Vec<String>), StoreError> {
         let mut work = system.look().await?;
-        let markers = work.markers().await?;
-        feeds.extend(
-            markers
-                .iter()
-                .map(|marker| marker.feed_uri().as_str().to_owned()),
-        );
+        let markers = work.markers().await?.into_iter();
+        let feeds = markers.map(|marker| marker.feed_uri().as_str().to_owned());
+        let feeds = feeds.collect();
         let search = filter.search();
         let floor = match search {
             FailureSearch::Text => work.failure_floor(before, looked_at(filter)).await?,
@@ -142,7 +145,7 @@ impl Visit<'_> {
                 of_feeds.push(feed.to_owned());
             }
         }
-        Ok(FailedSection {
+        let section = FailedSection {
             system: system.name().to_owned(),
             away: None,
             is_counting: system.is_counting(),
@@ -164,7 +167,8 @@ impl Visit<'_> {
                 true => Vec::new(),
                 false => of_feeds,
             },
-        })
+        };
+        Ok((section, feeds))
     }
 
     pub(super) async fn many_form(&self) -> Answer {
@@ -294,10 +298,11 @@ impl Visit<'_> {
         if !["json", "csv"].contains(&format) {
             return Err(Ended::NotFound);
         }
-        if why.trim().is_empty() {
-            return Err(wrong(
-                "say why: it is written down beside what is exported".to_owned(),
-            ));
+        let said = why.trim();
+        if said.is_empty() || said.len() > LONGEST_WHY {
+            return Err(wrong(format!(
+                "say why, in {LONGEST_WHY} bytes at the most: it is written down beside what is exported"
+            )));
         }
         let system = self.system()?;
         let detail = format!("format={format}&{filter}");

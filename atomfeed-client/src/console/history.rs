@@ -1,8 +1,9 @@
 //! What was asked for, and what came of it.
 
 use atomfeed_core::store::{ActionQuery, StoreResult};
-use atomfeed_core::{Action, ActionState};
+use atomfeed_core::{Action, ActionKind, ActionState};
 use axum::http::StatusCode;
+use futures_util::future::join_all;
 
 use super::answer::{Answer, Ended, PAGE, Visit};
 use super::desk::STALLED;
@@ -14,11 +15,14 @@ use super::system::System;
 impl Visit<'_> {
     pub(super) async fn actions(&self) -> Answer {
         let (before, now) = (self.before()?, self.now());
-        let mut sections = Vec::new();
-        for system in self.systems()? {
+        let read = self.systems()?.into_iter().map(|system| async move {
             let query = ActionQuery::newest(PAGE).before(before);
             let actions = system.read(async { system.look().await?.actions(&query).await });
-            let (away, actions) = match actions.await {
+            (system, actions.await)
+        });
+        let mut sections = Vec::new();
+        for (system, actions) in join_all(read).await {
+            let (away, actions) = match actions {
                 Ok(actions) => (None, actions),
                 Err(error) => (Some(visible(&report(&error))), Vec::new()),
             };
@@ -60,7 +64,17 @@ impl Visit<'_> {
     /// That no consumer is there to take an action up, as far as is known.
     async fn unheard(&self, system: &System, action: &Action) -> StoreResult<Option<String>> {
         let feed = &action.asked.feed_uri;
-        let statuses = system.look().await?.statuses().await?;
+        let is_adopted = system.store().await?.is_adopted();
+        let mut work = system.look().await?;
+        let is_the_consoles = action.asked.kind == ActionKind::RetryMany
+            && self
+                .desk
+                .is_foreign(is_adopted, work.as_mut(), feed)
+                .await?;
+        if is_the_consoles {
+            return Ok(None);
+        }
+        let statuses = work.statuses().await?;
         let own = statuses.iter().find(|status| status.feed_uri == *feed);
         let now = self.now();
         let since = match own.and_then(|status| status.seen_at) {
@@ -78,10 +92,18 @@ impl Visit<'_> {
         let read = async || system.look().await?.action(id).await;
         let action = read().await?.ok_or(Ended::NotFound)?;
         self.desk.go_on_resetting(system, &action).await?;
-        if action.progress.state != ActionState::Waiting {
+        let may = self.must_operate().is_ok();
+        if action.progress.state != ActionState::Waiting || !may {
             return Ok(action);
         }
-        self.desk.take_over(system, &action).await?;
+        if let Err(error) = self.desk.take_over(system, &action).await {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(
+                action = id,
+                error,
+                "what was asked for is not carried out now"
+            );
+        }
         Ok(read().await?.unwrap_or(action))
     }
 

@@ -125,6 +125,15 @@ impl FeedRow {
         };
         let success = status.and_then(|status| status.succeeded_at);
         let error = status.and_then(|status| status.error_message.as_deref());
+        let silent = status.filter(|_| state == FeedState::Stalled).map(|status| {
+            let since = status.seen_at.map(|seen| When::of(seen, now).ago);
+            let since = since.map(|ago| format!(" since {ago}"));
+            format!(
+                "Its consumer was not heard of{}: see whether it runs, or whether another program has taken the feed \
+                 over.",
+                since.unwrap_or_default()
+            )
+        });
         Self {
             uri: visible(feed.uri.as_str()),
             class: match state {
@@ -148,7 +157,7 @@ impl FeedRow {
             parked: feed.failures.parked,
             parked_shown: count(feed.failures.parked),
             dead: feed.failures.dead,
-            error: error.map(visible),
+            error: silent.or_else(|| error.map(visible)),
             bars,
             told,
         }

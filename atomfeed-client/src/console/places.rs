@@ -2,6 +2,7 @@
 
 use atomfeed_core::ActionKind;
 use axum::http::StatusCode;
+use futures_util::future::join_all;
 use url::form_urlencoded;
 
 use super::act::told;
@@ -13,10 +14,13 @@ use super::shown::visible;
 
 impl Visit<'_> {
     pub(super) async fn markers(&self) -> Answer {
-        let mut systems = Vec::new();
-        for system in self.systems()? {
+        let read = self.systems()?.into_iter().map(|system| async move {
             let markers = system.read(async { system.look().await?.markers().await });
-            let (away, markers) = match markers.await {
+            (system, markers.await)
+        });
+        let mut systems = Vec::new();
+        for (system, markers) in join_all(read).await {
+            let (away, markers) = match markers {
                 Ok(markers) => (None, markers),
                 Err(error) => (Some(visible(&report(&error))), Vec::new()),
             };

@@ -216,6 +216,7 @@ fn pretty_xml(text: &str) -> Option<String> {
 enum PieceKind {
     Start,
     End,
+    Blank,
     Other,
 }
 
@@ -244,9 +245,9 @@ fn pieces(text: &str) -> Option<Vec<Piece<'_>>> {
             Event::Eof | Event::DocType(_) => return None,
             Event::Start(_) => PieceKind::Start,
             Event::End(_) => PieceKind::End,
-            Event::Text(_) if written.trim().is_empty() => {
+            Event::Text(_) if is_blank(written) => {
                 has_blanks = true;
-                PieceKind::Other
+                PieceKind::Blank
             }
             Event::Text(_) | Event::CData(_) | Event::GeneralRef(_) => {
                 pieces[*open.last()?].holds_text = true;
@@ -257,7 +258,7 @@ fn pieces(text: &str) -> Option<Vec<Piece<'_>>> {
         match kind {
             PieceKind::Start => open.push(pieces.len()),
             PieceKind::End => drop(open.pop()?),
-            PieceKind::Other => {}
+            PieceKind::Blank | PieceKind::Other => {}
         }
         pieces.push(Piece {
             kind,
@@ -266,18 +267,37 @@ fn pieces(text: &str) -> Option<Vec<Piece<'_>>> {
         });
     }
     if has_blanks {
-        let mut open = Vec::new();
-        pieces.retain(|piece| {
-            let is_within_text = open.last().copied().unwrap_or_default();
-            match piece.kind {
-                PieceKind::Start => open.push(is_within_text || piece.holds_text),
-                PieceKind::End => drop(open.pop()),
-                PieceKind::Other => {}
-            }
-            is_within_text || !piece.text.trim().is_empty()
-        });
+        drop_blanks(&mut pieces);
     }
     Some(pieces)
+}
+
+/// What XML 1.0 §2.3 calls white space, and nothing else that cannot be seen.
+fn is_blank(text: &str) -> bool {
+    text.trim_matches([' ', '\t', '\r', '\n']).is_empty()
+}
+
+/// Takes out what only sets elements apart: not what stands within text, nor what is all that an element holds.
+fn drop_blanks(pieces: &mut Vec<Piece<'_>>) {
+    let mut open = Vec::new();
+    let mut index = 0;
+    let kinds: Vec<_> = pieces.iter().map(|piece| piece.kind).collect();
+    pieces.retain_mut(|piece| {
+        let here = index;
+        index += 1;
+        let is_within_text = open.last().copied().unwrap_or_default();
+        match piece.kind {
+            PieceKind::Start => {
+                // A blank alone is a text, too.
+                piece.holds_text |=
+                    matches!(kinds[here + 1..], [PieceKind::Blank, PieceKind::End, ..]);
+                open.push(is_within_text || piece.holds_text);
+            }
+            PieceKind::End => drop(open.pop()),
+            PieceKind::Blank | PieceKind::Other => {}
+        }
+        is_within_text || piece.kind != PieceKind::Blank
+    });
 }
 
 #[cfg(test)]
@@ -311,6 +331,14 @@ mod tests {
             (
                 " <a>\n<b/> <c></c><n>BP &lt; 90</n> </a>\n",
                 "<a>\n  <b/>\n  <c></c>\n  <n>BP &lt; 90</n>\n</a>",
+            ),
+            (
+                "<a> <v> </v> <w>\u{a0}</w>\u{3000}</a>",
+                "<a> <v> </v> <w>\u{a0}</w>\u{3000}</a>",
+            ),
+            (
+                "<a> <v> </v> <w>\u{a0}</w> </a>",
+                "<a>\n  <v> </v>\n  <w>\u{a0}</w>\n</a>",
             ),
             (
                 "<a><v> &#233;&#233; </v><p>fever <b>and</b> <i> cough</i></p><![CDATA[ x ]]></a>",

@@ -16,7 +16,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const PATIENCE_TO_WRITE: Duration = Duration::from_secs(30);
 
 /// How long all that is read for a page may take: a table may be locked for long.
-const PATIENCE_TO_READ: Duration = Duration::from_secs(10);
+const PATIENCE_TO_READ: Duration = Duration::from_secs(20);
+
+/// How long one that has taken longer is left alone: what it was asked for may hold a connection until it is there.
+const LEFT_ALONE: Duration = Duration::from_secs(60);
 
 /// How soon it is looked again what other programs have parked.
 const COUNTS_AGAIN: Duration = Duration::from_secs(10);
@@ -36,6 +39,7 @@ pub(super) struct System {
     open: Option<Box<Open>>,
     store: Mutex<Option<Arc<dyn ConsoleStore>>>,
     counted: Mutex<Option<Instant>>,
+    left_alone: Mutex<Option<Instant>>,
     counting: Arc<AtomicBool>,
 }
 
@@ -46,6 +50,7 @@ impl System {
             open: None,
             store: Mutex::new(Some(store)),
             counted: Mutex::default(),
+            left_alone: Mutex::default(),
             counting: Arc::default(),
         }
     }
@@ -56,6 +61,7 @@ impl System {
             open: Some(open),
             store: Mutex::default(),
             counted: Mutex::default(),
+            left_alone: Mutex::default(),
             counting: Arc::default(),
         }
     }
@@ -95,8 +101,17 @@ impl System {
         &self,
         reading: impl Future<Output = StoreResult<T>>,
     ) -> StoreResult<T> {
-        let read = timeout(PATIENCE_TO_READ, reading).await;
-        read.unwrap_or_else(|_| Err(self.away(PATIENCE_TO_READ)))
+        let left_alone = *self.left_alone.lock().await;
+        if left_alone.is_some_and(|until| Instant::now() < until) {
+            return Err(self.away(PATIENCE_TO_READ));
+        }
+        match timeout(PATIENCE_TO_READ, reading).await {
+            Ok(read) => read,
+            Err(_) => {
+                *self.left_alone.lock().await = Some(Instant::now() + LEFT_ALONE);
+                Err(self.away(PATIENCE_TO_READ))
+            }
+        }
     }
 
     /// Opens a transaction that writes.

@@ -48,18 +48,26 @@ impl<C: ?Sized + Send + 'static> AtomFeedClient<C> {
                         Some(marker) => self.stood(marker).await?,
                         None => Some(0),
                     };
-                    Ok(stood.map(|from| to.cast_signed() - from.cast_signed()))
+                    match stood {
+                        Some(from) => Ok(Some(to.cast_signed() - from.cast_signed())),
+                        None => self.count_between(from.as_ref(), &stands).await,
+                    }
                 }
                 None => self.count_between(from.as_ref(), &stands).await,
             }
         };
         // Far back in a long feed that takes long, and the feed does not go on meanwhile.
         let lies_between = tokio::time::timeout(SEARCH, lies_between).await;
-        let effect = match lies_between.unwrap_or(Ok(None))? {
-            Some(skipped @ 1..) => format!("{skipped} events would be skipped"),
-            Some(0) => "nothing would be skipped or replayed".to_owned(),
-            Some(replayed) => format!("{} events would be replayed", -replayed),
-            None => {
+        let effect = match lies_between {
+            Ok(lies_between) => match lies_between? {
+                Some(skipped @ 1..) => format!("{skipped} events would be skipped"),
+                Some(0) => "nothing would be skipped or replayed".to_owned(),
+                Some(replayed) => format!("{} events would be replayed", -replayed),
+                None => "how many events lie between is not known, since the place of the marker is no more in the \
+                         feed, or not to be had now"
+                    .to_owned(),
+            },
+            Err(_) => {
                 "how many events lie between was not to be counted within half a minute".to_owned()
             }
         };

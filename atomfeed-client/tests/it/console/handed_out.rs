@@ -39,6 +39,13 @@ async fn who_exports_says_why_and_is_written_down() {
     assert_eq!(chosen.as_array().unwrap().len(), 1);
     assert_eq!(chosen[0]["title"], "Title 2");
     let path = "/systems/Lab/export/json?error=bang&why=a+script";
+    let only_looks = json_request("HEAD", path, RAVI, &Value::Null);
+    assert_eq!(ravi.send(only_looks).await.status, 405);
+    let long = "x".repeat(10_001);
+    let refused = ravi
+        .fill("/systems/Lab/export", &[("format", "csv"), ("why", &long)])
+        .await;
+    assert_eq!(refused.status, 400);
     let by_script = json_request("GET", path, RAVI, &Value::Null);
     assert_eq!(ravi.send(by_script).await.status, 200);
 

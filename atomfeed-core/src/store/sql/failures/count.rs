@@ -1,5 +1,7 @@
 //! How many events are parked, of which feed and for which reason: counted beside them as they come and go.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 
 use crate::store::sql::claims::short;
@@ -80,6 +82,7 @@ impl<D: Dialect> SqlUnitOfWork<D> {
         limit: u32,
     ) -> StoreResult<Vec<FailureGroup>> {
         let mut groups: Vec<(String, FailureGroup)> = Vec::new();
+        let mut feeds = HashMap::new();
         for (from, choice) in self.counted(filter) {
             let statement = format!(
                 "SELECT grouped.feed, grouped.reason, reasons.text, grouped.number, grouped.first_at,
@@ -109,7 +112,7 @@ impl<D: Dialect> SqlUnitOfWork<D> {
                     group.first_at = group.first_at.min(first_at);
                     group.last_at = group.last_at.max(last_at);
                     group.first_id = group.first_id.min(first_id);
-                } else if let Some(feed_uri) = self.feed_of(first_id, &feed).await? {
+                } else if let Some(feed_uri) = self.known_feed(&mut feeds, first_id, &feed).await? {
                     let group = FailureGroup {
                         feed_uri,
                         reason,
@@ -151,6 +154,21 @@ impl<D: Dialect> SqlUnitOfWork<D> {
         }
         feeds.sort_by(|a, b| a.feed_uri.as_str().cmp(b.feed_uri.as_str()));
         Ok(feeds)
+    }
+
+    /// The same, read once for each feed.
+    async fn known_feed(
+        &mut self,
+        known: &mut HashMap<String, Option<FeedUri>>,
+        id: i64,
+        key: &str,
+    ) -> StoreResult<Option<FeedUri>> {
+        if let Some(feed) = known.get(key) {
+            return Ok(feed.clone());
+        }
+        let feed = self.feed_of(id, key).await?;
+        known.insert(key.to_owned(), feed.clone());
+        Ok(feed)
     }
 
     /// The feed of a parked event; if that is gone since it was counted, that of those with the same key.
