@@ -55,7 +55,8 @@ pub async fn quartz_jobs(
 /// The rows for a job, which the original may have several jobs for.
 #[derive(Debug)]
 pub(super) struct RowsOf<'a> {
-    /// The one that counts: the first that is enabled, if any is, so that nothing stands still that ran.
+    /// The one that counts: the first that is enabled and says when, or is enabled, if any is, so that nothing
+    /// stands still that ran.
     pub(super) counts: &'a QuartzJob,
     all: Vec<&'a QuartzJob>,
 }
@@ -68,8 +69,9 @@ pub(super) fn rows_of<'a>(rows: &'a [QuartzJob], job: &str) -> Option<RowsOf<'a>
         .min()?;
     let fits = |row: &&QuartzJob| names::fit(&row.name, job) == Some(best);
     let all: Vec<_> = rows.iter().filter(fits).collect();
-    let enabled = all.iter().find(|row| row.enabled);
-    let counts: &QuartzJob = enabled.or(all.first())?;
+    let enabled = || all.iter().filter(|row| row.enabled);
+    let timed = enabled().find(|row| row.cron.is_some());
+    let counts: &QuartzJob = timed.or(enabled().next()).or(all.first())?;
     Some(RowsOf { counts, all })
 }
 

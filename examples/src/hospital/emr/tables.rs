@@ -24,6 +24,11 @@ pub(super) const TABLES: &[&str] = &[
         uuid TEXT NOT NULL,
         price BIGINT NOT NULL,
         PRIMARY KEY (uuid, price))",
+    // Of what was put before there was this table nobody knows what it has cost.
+    "INSERT INTO prices (uuid, price) SELECT uuid, -1 FROM drugs
+        WHERE uuid NOT IN (SELECT uuid FROM prices)",
+    "INSERT INTO prices (uuid, price) SELECT uuid, -1 FROM lab_tests
+        WHERE uuid NOT IN (SELECT uuid FROM prices)",
     "CREATE TABLE IF NOT EXISTS encounters (
         uuid TEXT NOT NULL PRIMARY KEY,
         patient_uuid TEXT NOT NULL,

@@ -33,14 +33,18 @@ pub(super) async fn kill_in_turn(
             continue;
         }
         say!("the {system} is killed; {put} of {events} events are put");
-        if !supervisor.kill(system, STARTS_WITHIN).await {
+        // A little longer, so that it is said before why it does not start.
+        if !supervisor.kill(system, STARTS_WITHIN + SAID_WITHIN).await {
             say!(
-                "the {system} does not listen again after {STARTS_WITHIN:?}, and the day goes on without it: see \
-                 above why it does not start"
+                "the {system} does not listen again after {STARTS_WITHIN:?}, and is waited for no longer: see above, \
+                 or on standard error, why it does not start"
             );
         }
     }
 }
+
+/// How long it may take until it is said that a system does not start.
+const SAID_WITHIN: Duration = Duration::from_secs(5);
 
 /// Takes a system down for the middle third of a day of so many events.
 pub(super) async fn take_down(

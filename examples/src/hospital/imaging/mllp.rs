@@ -124,8 +124,8 @@ impl Sender {
         let length = message.text().len();
         if length > LONGEST {
             return Err(WorkerError::new(format!(
-                "message {} is not sent to the PACS at {}: it has {length} bytes, and a PACS takes {LONGEST} at \
-                 most; shorten in the EMR what it says, such as a name, and try again",
+                "message {} is not sent to the PACS at {}: it has {length} bytes, and {LONGEST} \
+                 are sent at most; shorten in the EMR what it says, such as a name, and try again",
                 message.id(),
                 self.address
             )));

@@ -49,8 +49,7 @@ async fn what_one_integrates_agrees_when_it_and_each_system_were_killed() {
     let expected = patients(&of_emr.unwrap()).await;
     own.until("all patients as they are", |own| *own == expected)
         .await;
-    running.terminate();
-    running.finish().assert_status(0);
+    running.kill();
     assert_eq!(patients(&own.store).await, expected);
     let parked = sqlx::query_scalar("SELECT COUNT(*) FROM failed_events");
     let parked: i64 = parked.fetch_one(own.store.pool()).await.unwrap();

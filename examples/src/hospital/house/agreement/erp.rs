@@ -11,7 +11,11 @@ use crate::hospital::{Field, HospitalStore};
 pub(super) async fn compared(emr: &HospitalStore, erp: &HospitalStore) -> anyhow::Result<Vec<Row>> {
     let [of_emr, of_erp] = PRODUCTS.selects;
     let services = rows(emr, SERVICES.selects[0]).await?;
-    let (sold, served) = apart(rows(erp, of_erp).await?, &services);
+    let (mut sold, served) = apart(rows(erp, of_erp).await?, &services);
+    // What was a service, and is ordered no more, stays a product of the ERP.
+    let gone = rows(emr, "SELECT uuid FROM renamed_services").await?;
+    let gone: BTreeSet<&Field> = gone.iter().filter_map(|row| row.first()).collect();
+    sold.retain(|row| row.first().is_none_or(|code| !gone.contains(code)));
     Ok(vec![
         CUSTOMERS.read(emr, erp).await?,
         PRODUCTS.of(rows(emr, of_emr).await?, sold),
@@ -101,7 +105,8 @@ pub(super) const LINES: Comparison = Comparison {
         "SELECT o.uuid, o.encounter_uuid, e.patient_uuid, o.concept_uuid,
          CASE WHEN o.action = 'DISCONTINUE' THEN 0 ELSE o.quantity END, once.price
         FROM orders o JOIN encounters e ON e.uuid = o.encounter_uuid
-        LEFT JOIN (SELECT uuid, MIN(price) AS price FROM prices GROUP BY uuid HAVING COUNT(*) = 1) once
+        LEFT JOIN (SELECT uuid, MIN(price) AS price FROM prices GROUP BY uuid
+          HAVING COUNT(*) = 1 AND MIN(price) >= 0) once
          ON once.uuid = o.concept_uuid
         WHERE o.kind <> 'radiology'",
         "SELECT COALESCE(l.x_external_ref, 'id ' || CAST(l.id AS TEXT) || ', without a reference'),
