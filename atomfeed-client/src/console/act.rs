@@ -116,7 +116,7 @@ impl Desk {
     }
 
     /// Whether no consumer of ours has given word of a feed for so long that it is none of theirs any more.
-    pub(super) fn is_left(&self, status: &FeedStatus) -> bool {
+    fn is_left(&self, status: &FeedStatus) -> bool {
         let now = self.clock.now();
         status.seen_at.is_none_or(|seen| now - seen > OURS)
     }
@@ -320,11 +320,9 @@ impl Desk {
         Ok(progress.then(ActionState::Done, now, said))
     }
 
-    /// Does what was asked of a consumer of ours that has left the feed to another program since.
+    /// Does what waits for a consumer of ours that has left the feed to another program since; what the console
+    /// cannot do waits on.
     pub(super) async fn take_over(&self, system: &System, action: &Action) -> StoreResult<()> {
-        if action.progress.state != ActionState::Waiting {
-            return Ok(());
-        }
         let store = system.store().await?;
         let feed = &action.asked.feed_uri;
         let mut work = system.look().await?;

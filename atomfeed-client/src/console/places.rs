@@ -5,8 +5,7 @@ use axum::http::StatusCode;
 use futures_util::future::join_all;
 use url::form_urlencoded;
 
-use super::act::told;
-use super::act::{Wish, stands};
+use super::act::{Wish, stands, told};
 use super::answer::{Answer, Visit};
 use super::pages::{FormPage, MarkersOf, MarkersPage};
 use super::response::{html, report, to};

@@ -67,8 +67,8 @@ pub trait FailureStore: Send {
     /// [`StoreErrorKind::Refused`](super::StoreErrorKind::Refused) when an adopted table cannot hold the content.
     async fn edit_content(&mut self, failed: &FailedEvent, content: &str) -> StoreResult<()>;
 
-    /// Keeps everybody else from doing the same with a parked event until the transaction ends: whoever comes
-    /// second waits, and then sees what the first one has left.
+    /// Locks a parked event until the transaction ends: whoever would hold, edit or remove it meanwhile waits. Read
+    /// it once more behind this: what was read before may have been changed by who held it last.
     ///
     /// # Errors
     ///

@@ -1,6 +1,6 @@
 //! What is asked for in a form.
 
-use atomfeed_core::store::conformance::{Harness, MySqlHarness, PostgresHarness};
+use atomfeed_core::store::conformance::{Harness, MySqlHarness, PostgresHarness, SqliteHarness};
 use atomfeed_core::store::{ActionQuery, ConsoleStore, FeedStatus, MemoryStore};
 use atomfeed_core::{Clock, SystemClock};
 use chrono::TimeDelta;
@@ -165,26 +165,25 @@ where
     }
 }
 
-#[tokio::test]
-async fn one_of_two_edits_is_taken_on_postgres() {
-    if let Some(harness) = PostgresHarness::from_env() {
-        one_of_two_edits_is_taken(&harness).await;
-    }
+macro_rules! one_of_two_edits_is_taken {
+    ($($name:ident: $harness:expr;)+) => {
+        $(
+            #[tokio::test]
+            async fn $name() {
+                if let Some(harness) = $harness {
+                    one_of_two_edits_is_taken(&harness).await;
+                }
+            }
+        )+
+    };
 }
 
-/// Where it is done at once, since the feed is another program's.
-#[tokio::test]
-async fn one_of_two_edits_is_taken_on_the_tables_of_odoo() {
-    if let Some(harness) = PostgresHarness::odoo() {
-        one_of_two_edits_is_taken(&harness).await;
-    }
-}
-
-#[tokio::test]
-async fn one_of_two_edits_is_taken_on_mysql() {
-    if let Some(harness) = MySqlHarness::from_env() {
-        one_of_two_edits_is_taken(&harness).await;
-    }
+one_of_two_edits_is_taken! {
+    one_of_two_edits_is_taken_on_sqlite: Some(SqliteHarness::default());
+    one_of_two_edits_is_taken_on_postgres: PostgresHarness::from_env();
+    one_of_two_edits_is_taken_on_mysql: MySqlHarness::from_env();
+    // Where it is done at once, since the feed is another program's.
+    one_of_two_edits_is_taken_on_the_tables_of_odoo: PostgresHarness::odoo();
 }
 
 /// Where nobody is there to do it, that is said; and of a feed that nobody knows nothing is asked.

@@ -197,7 +197,7 @@ impl FailureStore for MemoryConnection {
         Ok(true)
     }
 
-    /// Nobody waits for anybody here: of two at once, the last one to commit is heard.
+    /// One transaction is open at a time: there is nobody else.
     async fn hold(&mut self, failed: &FailedEvent) -> StoreResult<()> {
         match self.parked_event(failed.id).await? {
             Some(_) => Ok(()),
