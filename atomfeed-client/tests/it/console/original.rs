@@ -81,6 +81,27 @@ async fn scripts_of_the_old_console_keep_working() {
     );
 }
 
+/// They are read some at a time, and answered as one list, in their order.
+#[tokio::test]
+async fn scripts_get_all_that_is_parked_however_many() {
+    let store = MemoryStore::new();
+    let mut script = Browser::new(console(store.clone()));
+    let path = format!("/apps/Lab/failedEvent?feedUri={FEED}");
+    let mut parked = 0;
+    for many in [0, 1, 20, 21, 45] {
+        for number in parked + 1..=many {
+            park(&store, &event(number, "/patient/1"), "boom").await;
+        }
+        parked = many;
+        let answer = script.send(json_request("GET", &path, ASHA, &Value::Null));
+        let answer: Value = serde_json::from_str(&answer.await.body).unwrap();
+        let ids = answer.as_array().unwrap().iter();
+        let ids: Vec<_> = ids.map(|row| row["eventId"].as_str().unwrap()).collect();
+        let expected: Vec<_> = (1..=many).map(|number| format!("tag:{number}")).collect();
+        assert_eq!(ids, expected);
+    }
+}
+
 /// It is done in a task of its own.
 async fn until_all_are_tried(asha: &mut Browser, action: &str) {
     let begun = Instant::now();
